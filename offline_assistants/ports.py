@@ -1,0 +1,261 @@
+"""The three things that compute for a run, as three Protocols: Engines, Documents, Sandbox.
+
+All that compute are stateless towards the rest and may crash; all that is taken or returned could be sent over a wire.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+# ── Engines ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSpec:
+    """A tool as the model sees it."""
+
+    name: str
+    description: str
+    parameters: dict[str, Any]
+    """JSON schema of the arguments. Ignored when `syntax` is "code"."""
+    syntax: Literal["json", "code"] = "json"
+    """"code": the argument is one program, written by the model as it is, with no JSON escaping around it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChatToolCall:
+    """A call that the model made."""
+
+    call_id: str
+    name: str
+    arguments: str
+    """JSON text; the bare program for a tool whose syntax is "code"."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChatMessage:
+    role: Literal["system", "user", "assistant", "tool"]
+    content: str
+    tool_calls: tuple[ChatToolCall, ...] = ()
+    """What an assistant called in this turn, after its `content`."""
+    tool_call_id: str | None = None
+    """For role "tool": the call that this is the result of."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseFormat:
+    type: Literal["text", "json_object", "json_schema"] = "text"
+    schema: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Chat:
+    """Everything that a prompt is made of. The engine alone knows the model's template and its syntax of tool calls."""
+
+    messages: tuple[ChatMessage, ...]
+    tools: tuple[ToolSpec, ...] = ()
+    tool_choice: str = "auto"
+    """"auto", "none", "required", or "=NAME": this tool and no other."""
+    parallel_tool_calls: bool = True
+    response_format: ResponseFormat = field(default_factory=ResponseFormat)
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingParams:
+    temperature: float = 1.0
+    """0 is greedy."""
+    top_p: float = 1.0
+    max_tokens: int | None = None
+    """None: up to the end of the context."""
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallStarted:
+    index: int
+    """0 for the first call of this turn."""
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallDelta:
+    """The next piece of a call's `arguments` (see ChatToolCall)."""
+
+    index: int
+    fragment: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The last delta of every generation."""
+
+    finish_reason: Literal["stop", "length", "tool_calls"]
+    num_prompt_tokens: int
+    num_completion_tokens: int
+    num_cached_tokens: int
+    """Prompt tokens that were in the KV cache already."""
+    num_reasoning_tokens: int = 0
+
+
+Delta = TextDelta | ToolCallStarted | ToolCallDelta | Finished
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """A model on this machine."""
+
+    model_id: str
+    created_at: int
+    size_bytes: int
+    is_loaded: bool
+    context_tokens: int | None
+    """What a prompt and its answer share; None until it is known."""
+
+
+class Engines(Protocol):
+    """Generates chat turns for many callers at once. Knows each model's template and tool call syntax, so callers never see either."""
+
+    def generate(self, model: str, chat: Chat, sampling: SamplingParams) -> AsyncIterator[Delta]:
+        """Text and tool calls as they are decoded; the last delta is Finished. Closing the iterator cancels.
+
+        Raises ModelNotFound, ModelNotLoaded, ContextOverflow, EngineBusy, EngineError (the worker died), RequestError (a schema that cannot be honoured).
+        """
+        ...
+
+    async def count_tokens(self, model: str, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text alone, without the template. Raises ModelNotFound, ModelNotLoaded, EngineError."""
+        ...
+
+    async def measure(self, model: str, chat: Chat) -> int:
+        """Tokens of the whole rendered prompt, tools and template included. Raises like count_tokens."""
+        ...
+
+    async def load(self, model: str) -> ModelInfo:
+        """The model, loaded, so `context_tokens` is known. Raises ModelNotFound, ModelNotLoaded."""
+        ...
+
+    async def list_models(self) -> list[ModelInfo]:
+        """Every model that a request may name."""
+        ...
+
+
+# ── Documents ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Where a stretch of the canonical text stands in the original."""
+
+    start: int
+    end: int
+    page: int | None = None
+    """From 1."""
+    heading: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedDocument:
+    text: str
+    """The canonical text: every offset anywhere counts characters of it."""
+    sections: tuple[Section, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """What the API calls a chunk, and the windows inside it that are embedded (an embedder sees far less than 800 tokens at once)."""
+
+    start: int
+    end: int
+    windows: tuple[tuple[int, int], ...]
+
+
+class Documents(Protocol):
+    """Turns files into text and text into vectors."""
+
+    async def parse(self, filename: str, content: bytes) -> ParsedDocument:
+        """Raises UnsupportedFile, InvalidFile (damaged, protected, empty, too large for its limits), SearchError (the parser itself)."""
+        ...
+
+    async def chunk(self, text: str, *, max_chunk_size_tokens: int, chunk_overlap_tokens: int) -> list[Chunk]:
+        """Chunks in order of `start`; tokens are the embedder's. Raises SearchError."""
+        ...
+
+    async def embed(self, texts: Sequence[str], *, is_query: bool = False) -> list[list[float]]:
+        """One vector of length 1 for each text. Queries go before ingestion. Raises SearchError."""
+        ...
+
+
+# ── Sandbox ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxFile:
+    """An input: appears as /mnt/data/<file_id> and as /mnt/data/<filename>."""
+
+    file_id: str
+    filename: str
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Logs:
+    """What the code printed, or the traceback of its exception, or why it was stopped: text for the model."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A picture that the code showed (a figure left open, an image as last expression)."""
+
+    content: bytes
+    filename: str
+    """Ends in .png."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileMade:
+    """A new or changed regular file below /mnt/data."""
+
+    path: str
+    """As the code sees it: /mnt/data/..., valid UTF-8, no dot segments."""
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionEnded:
+    """The last event of every execution."""
+
+    status: Literal["ok", "error", "timeout", "crashed"]
+    """"error": an exception; "timeout": stopped, variables kept where possible; "crashed": the interpreter died."""
+    is_state_lost: bool = False
+
+
+ExecutionEvent = Logs | Image | FileMade | ExecutionEnded
+
+
+class Sandbox(Protocol):
+    """Runs a thread's Python code where it can do no harm."""
+
+    def execute(self, thread_id: str, code: str, files: Sequence[SandboxFile], timeout_s: float) -> AsyncIterator[ExecutionEvent]:
+        """Logs, images and files as they come, ExecutionEnded last; an exception in the user's code is a result. Closing the iterator interrupts the code.
+
+        Variables and files last from call to call of a thread. Raises SandboxUnavailable (no engine, no image), SandboxError.
+        """
+        ...
+
+    async def close(self, thread_id: str) -> None:
+        """End the thread's session, if there is one."""
+        ...
+
+    async def check(self) -> str | None:
+        """None when code can run, else the sentence that says what is missing and what to do."""
+        ...
