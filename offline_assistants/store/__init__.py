@@ -1,0 +1,1 @@
+"""What the server remembers: objects in DuckDB, file contents as blobs."""

@@ -1,0 +1,267 @@
+"""What can be asked of the store in one transaction: changes and preconditions. Pure: knows nothing of SQL or threads.
+
+    done = await store.commit([update := Update(Run, run_id, start), Put(step)], require=[Exists(Thread, thread_id, NotFound("..."))])
+    run = done[update]
+
+Each request first stages its changes in a branch of the transaction's `Draft`, reading through it what requests before it in the same transaction have
+done. A request that fails leaves only its own branch behind.
+"""
+
+from __future__ import annotations
+
+from collections import ChainMap
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, Protocol, TypeVar, cast
+
+from offline_assistants.domain.objects import ApiObject
+from offline_assistants.errors import OfflineAssistantsError, RunIsActive
+from offline_assistants.store.tables import TABLES, ActiveRun, Equal
+
+T = TypeVar("T", bound=ApiObject)
+Result = TypeVar("Result")
+Result_co = TypeVar("Result_co", covariant=True)
+Name = tuple[type[ApiObject], str]
+"""An object's class and key."""
+
+
+class Stored(Protocol):
+    """What is committed, as the write thread reads it."""
+
+    def doc(self, cls: type[ApiObject], key: str) -> str | None: ...
+    def keys(self, cls: type[ApiObject], parent: Equal) -> list[str]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    obj: ApiObject
+    doc: str
+    seq: int
+    """Its place in the order of creation, if it is new."""
+
+
+class Draft:
+    """The changes of one transaction before they are written. Who reads through it sees them as done."""
+
+    def __init__(self, stored: Stored, seqs: Iterator[int], below: Draft | None = None) -> None:
+        self._stored = stored
+        self._seqs = seqs
+        self.rows: ChainMap[Name, Row | None] = below.rows.new_child() if below else ChainMap()
+        """What to write; None: deleted. A branch adds to its own first map only."""
+        self.deleted: set[Name] = set()
+        """Also those that were written again afterwards: these are new rows."""
+
+    def branch(self) -> Draft:
+        return Draft(self._stored, self._seqs, below=self)
+
+    def merge(self, branch: Draft) -> None:
+        """Take over what a branch of this draft has staged."""
+        self.rows.update(branch.rows.maps[0])
+        self.deleted |= branch.deleted
+
+    def has(self, cls: type[ApiObject], key: str) -> bool:
+        return self.rows[cls, key] is not None if (cls, key) in self.rows else self._stored.doc(cls, key) is not None
+
+    def get(self, cls: type[T], key: str) -> T | None:
+        if (cls, key) in self.rows:
+            row = self.rows[cls, key]
+            return None if row is None else cast("T", row.obj)
+        doc = self._stored.doc(cls, key)
+        return None if doc is None else cls.model_validate_json(doc)
+
+    def children(self, cls: type[ApiObject], parent: Equal) -> list[str]:
+        stored = [key for key in self._stored.keys(cls, parent) if self.rows.get((cls, key), True)]
+        staged = [key for (kind, key), row in self.rows.items() if kind is cls and row and TABLES[cls].belongs(row.obj, parent)]
+        return list(dict.fromkeys(stored + staged))
+
+    def put(self, obj: ApiObject) -> None:
+        name = (type(obj), obj.key)
+        staged = self.rows.get(name)
+        self.rows[name] = Row(obj, obj.model_dump_json(), staged.seq if staged else next(self._seqs))
+
+    def delete(self, cls: type[ApiObject], key: str) -> None:
+        self.rows[cls, key] = None
+        self.deleted.add((cls, key))
+
+
+# ── Changes ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Change(Protocol[Result_co]):
+    grows: ClassVar[bool]
+    """Whether it is refused while the disk is almost full."""
+
+    @property
+    def reads(self) -> list[Name]:
+        """What to read before, in one go for the whole transaction."""
+        ...
+
+    def stage(self, draft: Draft) -> Result_co: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Put(Generic[T]):
+    """Keep an object, new or instead of the one with the same key. What the table's columns repeat (parents, created_at) must stay as it was."""
+
+    grows: ClassVar[bool] = True
+    obj: T
+
+    @property
+    def reads(self) -> list[Name]:
+        return []
+
+    def stage(self, draft: Draft) -> T:
+        draft.put(self.obj)
+        return self.obj
+
+
+@dataclass(frozen=True, eq=False)
+class Update(Generic[T]):
+    """Read, change, write, with nothing in between; the result is the new object. What `change` raises makes the request fail, nothing else."""
+
+    grows: ClassVar[bool] = False
+    cls: type[T]
+    key: str
+    change: Callable[[T], T]
+    """Runs on the write thread: pure and short."""
+    missing: OfflineAssistantsError | None = None
+    """Raised when there is no such object; NotFound if not given."""
+
+    @property
+    def reads(self) -> list[Name]:
+        return [(self.cls, self.key)]
+
+    def stage(self, draft: Draft) -> T:
+        table = TABLES[self.cls]
+        old = draft.get(self.cls, self.key)
+        if old is None:
+            raise self.missing or table.not_found(self.key)
+        new = self.change(old)
+        if new.key != old.key or table.values_of(new) != table.values_of(old):
+            raise ValueError(f"an update of {table.name} may change neither the key nor {', '.join(table.columns)}")
+        if new is not old:
+            draft.put(new)
+        return new
+
+
+@dataclass(frozen=True, eq=False)
+class Delete:
+    """Forget an object. That there is none is no error; `Exists` makes it one."""
+
+    grows: ClassVar[bool] = False
+    cls: type[ApiObject]
+    key: str
+
+    @property
+    def reads(self) -> list[Name]:
+        return []
+
+    def stage(self, draft: Draft) -> None:
+        draft.delete(self.cls, self.key)
+
+
+@dataclass(frozen=True, eq=False)
+class DeleteChildren:
+    """Forget all objects of a parent, those of this transaction included. The result is their keys, oldest first."""
+
+    grows: ClassVar[bool] = False
+    cls: type[ApiObject]
+    parent: Equal
+
+    @property
+    def reads(self) -> list[Name]:
+        return []
+
+    def stage(self, draft: Draft) -> list[str]:
+        keys = draft.children(self.cls, self.parent)
+        for key in keys:
+            draft.delete(self.cls, key)
+        return keys
+
+
+@dataclass(frozen=True, eq=False)
+class Lock:
+    """Give a thread to a run. Fails with RunIsActive while another run has it; require NotLocked for a better sentence."""
+
+    grows: ClassVar[bool] = True
+    thread_id: str
+    run_id: str
+
+    @property
+    def reads(self) -> list[Name]:
+        return [(ActiveRun, self.thread_id)]
+
+    def stage(self, draft: Draft) -> None:
+        holder = draft.get(ActiveRun, self.thread_id)
+        if holder is not None and holder.run_id != self.run_id:
+            raise RunIsActive
+        draft.put(ActiveRun(id=self.thread_id, run_id=self.run_id))
+
+
+@dataclass(frozen=True, eq=False)
+class Unlock:
+    """The thread's run has ended."""
+
+    grows: ClassVar[bool] = False
+    thread_id: str
+
+    @property
+    def reads(self) -> list[Name]:
+        return []
+
+    def stage(self, draft: Draft) -> None:
+        draft.delete(ActiveRun, self.thread_id)
+
+
+# ── Preconditions ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Precondition(Protocol):
+    @property
+    def reads(self) -> list[Name]: ...
+
+    def check(self, draft: Draft) -> None:
+        """Raises when the request may not happen."""
+        ...
+
+
+@dataclass(frozen=True)
+class Exists:
+    cls: type[ApiObject]
+    key: str
+    error: OfflineAssistantsError | None = None
+    """NotFound if not given."""
+
+    @property
+    def reads(self) -> list[Name]:
+        return [(self.cls, self.key)]
+
+    def check(self, draft: Draft) -> None:
+        if not draft.has(self.cls, self.key):
+            raise self.error or TABLES[self.cls].not_found(self.key)
+
+
+@dataclass(frozen=True)
+class NotLocked:
+    thread_id: str
+    make_error: Callable[[str], OfflineAssistantsError]
+    """Takes the id of the run that has the thread."""
+
+    @property
+    def reads(self) -> list[Name]:
+        return [(ActiveRun, self.thread_id)]
+
+    def check(self, draft: Draft) -> None:
+        holder = draft.get(ActiveRun, self.thread_id)
+        if holder is not None:
+            raise self.make_error(holder.run_id)
+
+
+class Committed:
+    """The results of a transaction's changes, by change."""
+
+    def __init__(self, results: Mapping[Change[Any], Any]) -> None:
+        self._results = results
+
+    def __getitem__(self, change: Change[Result]) -> Result:
+        return cast("Result", self._results[change])

@@ -1,0 +1,50 @@
+-- Every statement that the store says, by name. In braces: names of our own tables and columns, and places for parameters; never a value.
+
+-- name: docs
+-- Objects by their keys.
+SELECT key, doc FROM {table} WHERE key IN ({places});
+
+-- name: keys
+-- The children of a parent, oldest first.
+SELECT key FROM {table} WHERE {filters} ORDER BY seq;
+
+-- name: place
+-- Where an object stands in the order of creation, if it is among those listed.
+SELECT seq FROM {table} WHERE key = ? AND {filters};
+
+-- name: page
+-- One page, and one row more that tells whether another page follows.
+SELECT seq, doc FROM {table} WHERE {filters} ORDER BY seq {direction} LIMIT ?;
+
+-- name: count
+-- How many objects there are.
+SELECT count(*) FROM {table} WHERE {filters};
+
+-- name: active_runs
+-- The runs that hold a thread, oldest first.
+SELECT runs.doc FROM runs JOIN active_runs ON active_runs.run_id = runs.key ORDER BY runs.seq;
+
+-- name: newest
+-- The last place given out in a table.
+SELECT coalesce(max(seq), 0) FROM {table};
+
+-- name: upsert
+-- New objects, and new documents for those that exist. Lists instead of rows: 64 rows so take 5 ms, row by row 200 ms.
+INSERT INTO {table} (key, seq, {columns}, doc) SELECT {lists}
+ON CONFLICT (key) DO UPDATE SET doc = excluded.doc RETURNING key, {columns};
+
+-- name: delete
+-- Objects by their keys.
+DELETE FROM {table} WHERE key IN (SELECT unnest(?::VARCHAR[]));
+
+-- name: meta
+-- Where the database keeps what it knows of itself.
+CREATE TABLE IF NOT EXISTS meta (name VARCHAR PRIMARY KEY, value BIGINT NOT NULL);
+
+-- name: version
+-- The number of the last migration that was applied.
+SELECT coalesce(max(value), 0) FROM meta WHERE name = 'version';
+
+-- name: set_version
+-- A migration was applied.
+INSERT INTO meta VALUES ('version', ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value;

@@ -1,0 +1,112 @@
+"""Which table keeps which objects, and the SQL that is said to it. Knows nothing of threads, transactions or the database's library."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.resources import files
+
+from offline_assistants.domain.objects import (
+    ApiObject,
+    Assistant,
+    File,
+    Message,
+    Run,
+    RunStep,
+    Thread,
+    VectorStore,
+    VectorStoreFile,
+    VectorStoreFileBatch,
+)
+from offline_assistants.errors import NotFound
+
+Equal = Mapping[str, str]
+"""Column -> the value asked for."""
+
+
+class ActiveRun(ApiObject):
+    """The run that holds a thread; its id is the thread's."""
+
+    run_id: str
+
+
+@dataclass(frozen=True)
+class Table:
+    name: str
+    noun: str
+    """What error texts call one of its objects."""
+    columns: Mapping[str, str]
+    """Column -> the field it repeats. None of these ever changes."""
+
+    def values_of(self, obj: ApiObject) -> tuple[object, ...]:
+        """What the columns hold for an object."""
+        return tuple(getattr(obj, field) for field in self.columns.values())
+
+    def belongs(self, obj: ApiObject, parent: Equal) -> bool:
+        return all(getattr(obj, self.columns[column]) == value for column, value in parent.items())
+
+    def not_found(self, key: str) -> NotFound:
+        return NotFound(f"No {self.noun} found with id '{key.rpartition('/')[2]}'.")
+
+    @cached_property
+    def words(self) -> dict[str, str]:
+        """What fills the braces of a statement about this table."""
+        types = ["VARCHAR", "BIGINT", *("BIGINT" if column == "created_at" else "VARCHAR" for column in self.columns), "VARCHAR"]
+        return {"table": self.name, "columns": ", ".join(self.columns), "lists": ", ".join(f"unnest(?::{sql_type}[])" for sql_type in types)}
+
+
+def _table(name: str, noun: str, *parents: str) -> Table:
+    return Table(name, noun, {"created_at": "created_at"} | {parent: "id" if parent == "file_id" else parent for parent in parents})
+
+
+TABLES: Mapping[type[ApiObject], Table] = {
+    Assistant: _table("assistants", "assistant"),
+    Thread: _table("threads", "thread"),
+    Message: _table("messages", "message", "thread_id"),
+    Run: _table("runs", "run", "thread_id"),
+    RunStep: _table("run_steps", "run step", "thread_id", "run_id"),
+    File: _table("files", "file"),
+    VectorStore: _table("vector_stores", "vector store"),
+    VectorStoreFile: _table("vector_store_files", "vector store file", "vector_store_id", "file_id", "batch_id"),
+    VectorStoreFileBatch: _table("vector_store_file_batches", "vector store file batch", "vector_store_id"),
+    ActiveRun: Table("active_runs", "active run", {"run_id": "run_id"}),
+}
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Which rows of a table are meant."""
+
+    sql: str
+    values: list[object]
+
+    def also(self, sql: str, value: object) -> Filters:
+        return Filters(f"{self.sql} AND {sql}", [*self.values, value])
+
+
+def filters(cls: type[ApiObject], parent: Equal, where: Mapping[str, str | None]) -> Filters:
+    """`parent` compares columns, `where` top-level fields of the document (None: null or absent). Raises ValueError for names that there are not."""
+    result = Filters("true", [])
+    for column, value in parent.items():
+        if column not in TABLES[cls].columns:
+            raise ValueError(f"{TABLES[cls].name} has no column {column}")
+        result = result.also(f"{column} = ?", value)
+    for field, value in where.items():
+        if field not in cls.model_fields:
+            raise ValueError(f"{cls.__name__} has no field {field}")
+        result = result.also(f"json_extract_string(doc, '$.{field}') IS NOT DISTINCT FROM ?", value)
+    return result
+
+
+def load_statements() -> dict[str, str]:
+    """Name -> SQL, from statements.sql."""
+    text = (files(__package__ or "") / "statements.sql").read_text(encoding="utf-8")
+    named = (part.partition("\n") for part in text.split("-- name: ")[1:])
+    return {name.strip(): sql.strip() for name, _, sql in named}
+
+
+def load_migrations() -> dict[int, str]:
+    """Number -> SQL, in order, from migrations/NNNN_name.sql."""
+    found = sorted((entry for entry in (files(__package__ or "") / "migrations").iterdir() if entry.name.endswith(".sql")), key=lambda entry: entry.name)
+    return {int(entry.name[:4]): entry.read_text(encoding="utf-8") for entry in found}

@@ -1,0 +1,68 @@
+"""Group commit: one thread that carries out requests in batches. Knows nothing of databases.
+
+event loop: submit(request) ──queue──▶ thread: up to 512 requests, one carry_out(batch)
+     future ◀──call_soon_threadsafe, once per batch── outcomes
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
+
+Request = TypeVar("Request")
+Outcome = TypeVar("Outcome")
+_MAX_BATCH = 512
+
+
+class WriteThread(Generic[Request, Outcome]):
+    def __init__(self, carry_out: Callable[[list[Request]], Sequence[Outcome | Exception]], *, idle: Callable[[], None], idle_after_s: float) -> None:
+        """`carry_out` returns one outcome for each request and raises nothing; `idle` runs once when no request came for a while after the last."""
+        self._carry_out = carry_out
+        self._idle = idle
+        self._idle_after_s = idle_after_s
+        self._loop = asyncio.get_running_loop()
+        self._queue: queue.SimpleQueue[tuple[Request, asyncio.Future[Outcome]] | None] = queue.SimpleQueue()
+        # A daemon, so that a server that could not close the store still ends; what is acknowledged is on the disk anyway.
+        self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
+        self._thread.start()
+
+    async def submit(self, request: Request) -> Outcome:
+        """What became of the request. Who is cancelled while waiting does not learn it; the request is carried out all the same."""
+        future: asyncio.Future[Outcome] = self._loop.create_future()
+        self._queue.put((request, future))
+        return await future
+
+    def stop(self) -> None:
+        """Carry out what was submitted before, then end the thread. Blocks; nothing may be submitted afterwards."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        is_idle, stopping = True, False
+        while not stopping:
+            try:
+                entries = [self._queue.get(timeout=None if is_idle else self._idle_after_s)]
+            except queue.Empty:
+                is_idle = True
+                self._idle()
+                continue
+            while len(entries) < _MAX_BATCH and not self._queue.empty():
+                entries.append(self._queue.get())
+            batch = [entry for entry in entries if entry is not None]
+            stopping = len(batch) < len(entries)
+            is_idle = False
+            outcomes = self._carry_out([request for request, _ in batch])
+            self._loop.call_soon_threadsafe(_settle, [future for _, future in batch], outcomes)
+
+
+def _settle(futures: list[asyncio.Future[Outcome]], outcomes: Sequence[Outcome | Exception]) -> None:
+    for future, outcome in zip(futures, outcomes, strict=True):
+        if future.done():
+            continue  # cancelled by its caller
+        if isinstance(outcome, Exception):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)
