@@ -1,0 +1,1 @@
+"""Continuous batching over one llama.cpp context per model: the Engines port."""

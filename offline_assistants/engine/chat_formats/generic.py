@@ -1,0 +1,124 @@
+"""Any model with a chat template: tools are described in the system text, calls and results are ordinary text. Knows no tokens.
+
+A prompt is a function of the chat alone, and a turn is rendered the same however many turns follow, so that what is in the KV cache matches.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, cast
+
+from ...errors import RequestError
+from ...ports import Chat, ChatMessage, ToolSpec
+from .template import ChatTemplate
+from .tool_syntax import CLOSE, OPEN, call_head, call_tail, render_call
+
+Turn = tuple[str, str]
+"""A role that every template knows, and a text."""
+
+
+class GenericFormat:
+    def __init__(self, template: ChatTemplate) -> None:
+        self._template = template
+        self._takes_system = self._accepts([("system", "probe"), ("user", "hi")], must_contain="probe")
+        self._takes_repeated_roles = self._accepts([("user", "probe"), ("user", "again")], must_contain="probe")
+
+    def render(self, chat: Chat) -> str:
+        """The prompt, ending where the assistant's next words begin. Raises RequestError when the template refuses the chat."""
+        turns = [turn for message in chat.messages if (turn := _turn(message, chat.tools))]
+        if chat.tools:
+            turns = _with_system(turns, tool_section(chat.tools))
+        if not self._takes_system:
+            turns = _system_in_user(turns)
+        turns = _merge_tool_results(turns)
+        if not self._takes_repeated_roles:
+            turns = _alternating(turns)
+        return self._template.render(turns or [("user", "")])
+
+    def _accepts(self, turns: Sequence[Turn], *, must_contain: str) -> bool:
+        try:
+            return must_contain in self._template.render(turns)
+        except RequestError:
+            return False
+
+
+# ── Tools in the system text ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def tool_section(tools: Sequence[ToolSpec]) -> str:
+    """What the model is told of its tools: a line for each, and the form of a call."""
+    lines = ["# Tools", "", *(_tool_line(tool) for tool in tools), "", "To call a tool, answer with:"]
+    json_tool = next((tool for tool in tools if tool.syntax == "json"), None)
+    code_tool = next((tool for tool in tools if tool.syntax == "code"), None)
+    if json_tool:
+        lines += [f'{OPEN}\n{{"name": "TOOL_NAME", "arguments": {{"ARGUMENT": VALUE}}}}\n{CLOSE}']
+    if code_tool:
+        lines += [f"{OPEN}{call_head(code_tool, tools)}CODE{call_tail(code_tool)}"]
+    return "\n".join(lines)
+
+
+def _tool_line(tool: ToolSpec) -> str:
+    if tool.syntax == "code":
+        return f"- {tool.name}: {tool.description}"
+    return f"- {tool.name}: {tool.description} Arguments: {json.dumps(_brief(tool.parameters), ensure_ascii=False)}"
+
+
+def _brief(schema: dict[str, Any]) -> dict[str, Any]:
+    return cast("dict[str, Any]", schema.get("properties", {}))
+
+
+# ── Turns ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _turn(message: ChatMessage, tools: Sequence[ToolSpec]) -> Turn:
+    match message.role:
+        case "tool":
+            return "tool", f"<tool_response>\n{message.content}\n</tool_response>"
+        case "assistant":
+            return "assistant", message.content + "\n".join(render_call(call, tools) for call in message.tool_calls)
+        case "system" | "user":
+            return message.role, message.content
+
+
+def _with_system(turns: list[Turn], text: str) -> list[Turn]:
+    """The text after the instructions, or as the only instructions."""
+    if turns and turns[0][0] == "system":
+        return [("system", f"{turns[0][1]}\n\n{text}"), *turns[1:]]
+    return [("system", text), *turns]
+
+
+def _merge_tool_results(turns: list[Turn]) -> list[Turn]:
+    """Results become a turn of the user, and results that follow one another become one."""
+    merged: list[tuple[str, str]] = []
+    for role, text in turns:
+        if role == "tool" and merged and merged[-1][0] == "tool":
+            merged[-1] = ("tool", f"{merged[-1][1]}\n{text}")
+        else:
+            merged.append((role, text))
+    return [("user" if role == "tool" else role, text) for role, text in merged]
+
+
+def _system_in_user(turns: list[Turn]) -> list[Turn]:
+    """For templates without a system role: its text begins the first turn of the user."""
+    system = "\n\n".join(text for role, text in turns if role == "system")
+    others = [turn for turn in turns if turn[0] != "system"]
+    if not system:
+        return others
+    if others and others[0][0] == "user":
+        return [("user", f"{system}\n\n{others[0][1]}"), *others[1:]]
+    return [("user", system), *others]
+
+
+def _alternating(turns: list[Turn]) -> list[Turn]:
+    """For templates that insist on user, assistant, user, ...: what follows its own role is joined to it, and an assistant never begins."""
+    joined: list[Turn] = []
+    for role, text in turns:
+        if joined and joined[-1][0] == role:
+            joined[-1] = (role, f"{joined[-1][1]}\n\n{text}")
+        else:
+            joined.append((role, text))
+    first = next((i for i, (role, _) in enumerate(joined) if role != "system"), len(joined))
+    if first < len(joined) and joined[first][0] == "assistant":
+        joined.insert(first, ("user", ""))
+    return joined

@@ -1,0 +1,84 @@
+"""A model's own chat template, run in jinja2's sandbox with the functions that such templates expect. Knows nothing of tools or tokens.
+
+Text that a user wrote may contain the words of control tokens ("<|im_end|>"). It must never become one: such words are marked before the template runs, and
+`split_literals` gives the tokenizer the pieces that are to be read as plain text.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from jinja2 import TemplateError, nodes
+from jinja2.ext import Extension
+from jinja2.parser import Parser
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from ...errors import RequestError
+
+CHATML = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+"""For a model without a template: the form that most were trained on."""
+
+# Unicode noncharacters: never assigned, never part of a text that means something.
+_LITERAL_START, _LITERAL_END = "\ufdd0", "\ufdd1"
+_LITERAL = re.compile(f"{_LITERAL_START}(.*?){_LITERAL_END}", re.DOTALL)
+
+
+class ChatTemplate:
+    def __init__(self, source: str, *, bos_token: str, eos_token: str, control_tokens: Sequence[str], strftime: Callable[[str], str]) -> None:
+        """`control_tokens`: the words that the tokenizer reads as control tokens. `strftime`: the time now, for templates that state the date.
+
+        Raises ValueError when the template is not one.
+        """
+        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", _GenerationTag])
+        environment.filters["tojson"] = _tojson
+        environment.globals["raise_exception"] = _raise_exception  # pyright: ignore[reportArgumentType] - any function may be a global
+        environment.globals["strftime_now"] = strftime  # pyright: ignore[reportArgumentType]
+        try:
+            self._template = environment.from_string(source)
+        except TemplateError as error:
+            raise ValueError(f"the chat template cannot be read: {error}") from error
+        self._words = {"bos_token": bos_token, "eos_token": eos_token}
+        self._control = re.compile("|".join(re.escape(word) for word in sorted(control_tokens, key=len, reverse=True)) or r"(?!)")
+
+    def render(self, messages: Sequence[tuple[str, str]]) -> str:
+        """The prompt of (role, content) turns, up to where the assistant begins. Raises RequestError with the template's own words when it refuses them."""
+        turns = [{"role": role, "content": self._mark(content)} for role, content in messages]
+        try:
+            return self._template.render(messages=turns, add_generation_prompt=True, **self._words)
+        except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
+            raise RequestError(f"The model's chat template refuses these messages: {error}") from error
+
+    def _mark(self, content: str) -> str:
+        content = content.replace(_LITERAL_START, "").replace(_LITERAL_END, "")
+        return self._control.sub(lambda word: f"{_LITERAL_START}{word[0]}{_LITERAL_END}", content)
+
+
+def split_literals(prompt: str) -> list[tuple[str, bool]]:
+    """The prompt in pieces; True marks those in which no control token may be read."""
+    pieces = [(piece, i % 2 == 1) for i, piece in enumerate(_LITERAL.split(prompt))]
+    return [(piece, is_literal) for piece, is_literal in pieces if piece]
+
+
+class _GenerationTag(Extension):
+    """`{% generation %}` marks the assistant's words for training; here it has no effect."""
+
+    tags = {"generation"}  # noqa: RUF012 - as jinja2 declares it
+
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
+def _tojson(value: Any, indent: int | None = None, ensure_ascii: bool = False, separators: tuple[str, str] | None = None, sort_keys: bool = False) -> str:
+    # jinja2's own filter escapes for HTML, which the templates do not expect.
+    return json.dumps(value, indent=indent, ensure_ascii=ensure_ascii, separators=separators, sort_keys=sort_keys)
+
+
+def _raise_exception(message: str) -> None:
+    raise TemplateError(message)

@@ -1,0 +1,203 @@
+"""The door to llama.cpp: loads a model, turns text into tokens and back, computes a batch. Knows nothing of sequences, chats or pipes."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+import llama_cpp
+import numpy as np
+from llguidance import LLTokenizer
+from llguidance.llamacpp import lltokenizer_from_vocab
+from numpy.typing import NDArray
+
+from ..errors import EngineError, ModelNotLoaded
+from .chat_formats.template import split_literals
+from .kv_cache import CacheIsFull
+from .options import EngineOptions
+from .scheduler import Batch
+
+# The binding has no usable types; this file is the only one that touches it.
+_llama: Any = llama_cpp
+
+_LOG_WARN, _LOG_ERROR, _LOG_CONTINUED = 3, 4, 5
+_CACHE_IS_FULL = 1
+_MAX_PIECE_BYTES = 4096
+
+
+class ModelRunner:
+    """One model in one context with several slots. Not safe for two threads, except `tokenize` and `count`, which only read the vocabulary."""
+
+    def __init__(self, path: Path, options: EngineOptions) -> None:
+        """Loads the model, which takes from a moment to minutes. Raises ModelNotLoaded with llama.cpp's reason."""
+        self._log = _Log()
+        self.num_slots = options.max_running
+        self._model = self._load(path)
+        self._vocab = _llama.llama_model_get_vocab(self._model)
+        self.num_vocab: int = _llama.llama_vocab_n_tokens(self._vocab)
+        trained = int(_llama.llama_model_n_ctx_train(self._model))
+        self.context_tokens = max(1, min(trained or options.max_context_tokens, options.max_context_tokens))
+        self.num_kv_tokens = max(options.max_kv_tokens or 2 * self.context_tokens, self.context_tokens)
+        self._max_batch_tokens = max(options.max_step_tokens, options.max_step_tokens_beside_decode) + self.num_slots
+        self._context = self._make_context(options)
+        self._memory = _llama.llama_get_memory(self._context)
+        self._batch = _llama.llama_batch_init(self._max_batch_tokens, 0, 1)
+        self._pieces: dict[int, bytes] = {}
+        self._read_vocabulary()
+
+    def _load(self, path: Path) -> Any:
+        _llama.llama_backend_init()
+        params = _llama.llama_model_default_params()
+        model = _llama.llama_model_load_from_file(os.fsencode(path), params)
+        if not model:
+            raise ModelNotLoaded(f"The model file {path.name} could not be loaded: {self._log.last_error() or 'llama.cpp gives no reason'}.")
+        return model
+
+    def _make_context(self, options: EngineOptions) -> Any:
+        num_cores = len(os.sched_getaffinity(0))
+        params = _llama.llama_context_default_params()
+        # A unified cache: any sequence may use up to the whole context, and a shared prefix is stored once.
+        params.kv_unified = True
+        params.n_ctx = self.num_kv_tokens
+        params.n_seq_max = self.num_slots
+        params.n_batch = params.n_ubatch = self._max_batch_tokens
+        # One row of logits for each slot; the default reserves one for each token of a batch, 100 MB for a small model.
+        params.n_outputs_max = self.num_slots
+        params.n_threads = options.num_decode_threads or max(1, num_cores - 1)
+        params.n_threads_batch = options.num_prefill_threads or num_cores
+        params.flash_attn_type = _llama.LLAMA_FLASH_ATTN_TYPE_ENABLED
+        # Sliding-window models would otherwise forget the very prefix that the next turn begins with.
+        params.swa_full = True
+        params.no_perf = True
+        context = _llama.llama_init_from_model(self._model, params)
+        if not context:
+            raise ModelNotLoaded(f"There is no room for the model's context of {self.context_tokens} tokens: {self._log.last_error() or 'out of memory'}.")
+        return context
+
+    def _read_vocabulary(self) -> None:
+        ids = range(self.num_vocab)
+        self.end_tokens = frozenset(token for token in ids if _llama.llama_vocab_is_eog(self._vocab, token))
+        self.control_tokens = [self._text_of(token) for token in ids if _llama.llama_vocab_is_control(self._vocab, token)]
+        self.bos_token = self._text_of(_llama.llama_vocab_bos(self._vocab))
+        self.eos_token = self._text_of(_llama.llama_vocab_eos(self._vocab))
+        self._adds_bos = bool(_llama.llama_vocab_get_add_bos(self._vocab))
+        template = _llama.llama_model_chat_template(self._model, None)
+        self.chat_template: str | None = template.decode("utf-8", "replace") if template else None
+        can_cut = not (_llama.llama_model_is_recurrent(self._model) or _llama.llama_model_is_hybrid(self._model))
+        self.can_cut_cache: bool = can_cut
+
+    # ── Text and tokens ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def grammar_tokenizer(self) -> LLTokenizer:
+        """The vocabulary in llguidance's form. Takes half a second, so keep it."""
+        return lltokenizer_from_vocab(self._vocab, eos_token=sorted(self.end_tokens))
+
+    def tokenize_prompt(self, prompt: str) -> list[int]:
+        """The tokens of a rendered prompt: control tokens are read, except in the pieces that a user wrote."""
+        tokens: list[int] = []
+        for i, (text, is_literal) in enumerate(split_literals(prompt)):
+            add_bos = i == 0 and self._adds_bos and not (self.bos_token and prompt.startswith(self.bos_token))
+            tokens += self._tokenize(text, add_special=add_bos, parse_special=not is_literal)
+        return tokens
+
+    def count(self, text: str) -> int:
+        """Tokens of a text alone."""
+        return len(self._tokenize(text, add_special=False, parse_special=False))
+
+    def piece(self, token: int) -> bytes:
+        """The bytes that a token stands for; none for a control token."""
+        known = self._pieces.get(token)
+        if known is None:
+            known = self._pieces[token] = self._bytes_of(token, special=False)
+        return known
+
+    def _tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
+        data = text.encode("utf-8", "replace")
+        size = len(data) + 8
+        tokens = (_llama.llama_token * size)()
+        num_tokens = _llama.llama_tokenize(self._vocab, data, len(data), tokens, size, add_special, parse_special)
+        if num_tokens < 0:
+            raise EngineError("A text could not be turned into tokens.")
+        return list(tokens[:num_tokens])
+
+    def _bytes_of(self, token: int, *, special: bool) -> bytes:
+        buffer = ctypes.create_string_buffer(_MAX_PIECE_BYTES)
+        length = _llama.llama_token_to_piece(self._vocab, token, buffer, _MAX_PIECE_BYTES, 0, special)
+        return buffer.raw[: max(0, length)]
+
+    def _text_of(self, token: int) -> str:
+        return self._bytes_of(token, special=True).decode("utf-8", "replace") if token >= 0 else ""
+
+    # ── Computing ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def decode(self, batch: Batch) -> dict[int, NDArray[np.float32]]:
+        """Computes a batch. The logits of each slot whose item wants them, shape (n_vocab,).
+
+        Raises CacheIsFull, after which everything is as before, and EngineError.
+        """
+        rows = self._fill(batch)
+        result = _llama.llama_decode(self._context, self._batch)
+        if result == _CACHE_IS_FULL:
+            raise CacheIsFull
+        if result != 0:
+            raise EngineError(f"llama.cpp failed with code {result}: {self._log.last_error() or 'no reason given'}.")
+        return {slot_id: self._logits(row) for slot_id, row in rows.items()}
+
+    def _fill(self, batch: Batch) -> dict[int, int]:
+        raw, row, rows = self._batch, 0, dict[int, int]()
+        for item in batch:
+            for offset, token in enumerate(item.tokens):
+                raw.token[row] = token
+                raw.pos[row] = item.position + offset
+                raw.n_seq_id[row] = 1
+                raw.seq_id[row][0] = item.slot_id
+                raw.logits[row] = 0
+                row += 1
+            if item.wants_logits:
+                raw.logits[row - 1] = 1
+                rows[item.slot_id] = row - 1
+        raw.n_tokens = row
+        return rows
+
+    def _logits(self, row: int) -> NDArray[np.float32]:
+        pointer = _llama.llama_get_logits_ith(self._context, row)
+        return np.ctypeslib.as_array(pointer, shape=(self.num_vocab,)).copy()
+
+    def cut(self, slot_id: int, keep: int) -> bool:
+        """Forgets all but the first `keep` tokens of a slot. False when the memory can only forget everything, which it then has done."""
+        if _llama.llama_memory_seq_rm(self._memory, slot_id, keep, -1):
+            return True
+        _llama.llama_memory_seq_rm(self._memory, slot_id, -1, -1)
+        return False
+
+    def copy(self, source: int, target: int, num_tokens: int) -> None:
+        """The first tokens of one slot become the beginning of another, empty one."""
+        _llama.llama_memory_seq_cp(self._memory, source, target, 0, num_tokens)
+
+
+class _Log:
+    """llama.cpp's log: warnings and errors go to stderr, and the last errors are kept for our own messages."""
+
+    def __init__(self) -> None:
+        self._errors: deque[str] = deque(maxlen=8)
+        self._level = 0
+        # llama.cpp holds only the pointer, so the callback must live as long as the process uses the library.
+        self._callback = _llama.llama_log_callback(self._take)
+        _llama.llama_log_set(self._callback, None)
+
+    def last_error(self) -> str:
+        """What llama.cpp complained of, the root of it first."""
+        return "; ".join(dict.fromkeys(self._errors))
+
+    def _take(self, level: int, text: bytes, _user_data: Any) -> None:
+        self._level = level if level != _LOG_CONTINUED else self._level
+        line = text.decode("utf-8", "replace")
+        # A unified cache is larger than any one sequence may be; llama.cpp takes its size for that of a sequence.
+        if self._level in {_LOG_WARN, _LOG_ERROR} and "possible training context overflow" not in line:
+            sys.stderr.write(line)
+        if self._level == _LOG_ERROR and line.strip():
+            self._errors.append(line.strip())

@@ -1,0 +1,25 @@
+"""How a model is run: sizes and threads. Chosen in bootstrap, sent to the worker process as it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    max_context_tokens: int = 8192
+    """The most that a prompt and its answer may share; a model trained with less gets less."""
+    max_kv_tokens: int | None = None
+    """Room of the KV cache, shared by all slots. None: twice the context."""
+    max_running: int = 8
+    """Slots: sequences that are decoded side by side."""
+    max_waiting: int = 256
+    """Requests beyond the running ones; more are refused with EngineBusy."""
+    max_step_tokens: int = 256
+    """Prompt tokens in one step while nobody is waiting for the next token of an answer."""
+    max_step_tokens_beside_decode: int = 64
+    """Prompt tokens in one step while answers are streaming, so that no stream stalls for longer than this takes."""
+    num_decode_threads: int | None = None
+    """Threads that decode one token. None: all cores but one, because decoding waits for memory and a crowded core costs more than it brings."""
+    num_prefill_threads: int | None = None
+    """Threads for batches of tokens. None: all cores."""

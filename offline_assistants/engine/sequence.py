@@ -1,0 +1,140 @@
+"""One generation: its tokens, what is computed of them, and the rules by which it ends. Knows no model and no pipe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..ports import Delta, Finished, TextDelta
+from .chat_formats.tool_syntax import CallParser
+from .detokenizer import Detokenizer, StopStrings
+from .grammar import TokenGrammar
+from .sampler import Sampler
+
+FinishReason = Literal["stop", "length", "tool_calls"]
+
+
+class Sequence:
+    """Tokens come in through `begin` and `take_logits`; deltas come out, the last of them Finished."""
+
+    def __init__(
+        self,
+        request_id: int,
+        *,
+        prompt: list[int],
+        max_tokens: int,
+        piece: Callable[[int], bytes],
+        end_tokens: frozenset[int],
+        sampler: Sampler,
+        parser: CallParser | None = None,
+        stops: StopStrings | None = None,
+        grammar: TokenGrammar | None = None,
+    ) -> None:
+        """`prompt` is not empty. `piece` gives a token's bytes; a token of `end_tokens` ends the answer. Without a parser all text is text."""
+        self.request_id = request_id
+        self.tokens = list(prompt)
+        self.num_computed_tokens = 0
+        """Tokens, from the first on, that are in the KV cache."""
+        self.slot_id: int | None = None
+        self.num_cached_tokens: int | None = None
+        """Prompt tokens that were in the cache when the sequence was first given a slot; None before."""
+        self.finish_reason: FinishReason | None = None
+        self._num_prompt_tokens = len(prompt)
+        self._max_tokens = max_tokens
+        self._piece = piece
+        self._end_tokens = end_tokens
+        self._sampler = sampler
+        self._parser = parser
+        self._stops = stops or StopStrings(())
+        self._grammar = grammar
+        self._detokenizer = Detokenizer()
+
+    def begin(self) -> list[Delta]:
+        """What the grammar forces before anything was sampled. To be called once, first."""
+        deltas: list[Delta] = [] if self._max_tokens > 0 else self._finish("length")
+        return self._seal([*deltas, *self._force()])
+
+    def take_logits(self, logits: NDArray[np.float32]) -> list[Delta]:
+        """Samples the next token, and takes those that the grammar forces after it. `logits`: shape (n_vocab,)."""
+        token = self._sampler.sample(logits, self._grammar.allowed() if self._grammar else None)
+        if self._grammar:
+            self._grammar.accept(token)
+        deltas = self._append(token)
+        return self._seal([*deltas, *self._force()])
+
+    @property
+    def num_completion_tokens(self) -> int:
+        return len(self.tokens) - self._num_prompt_tokens
+
+    def _force(self) -> list[Delta]:
+        deltas: list[Delta] = []
+        if self._grammar and self.finish_reason is None:
+            for token in self._grammar.forced():
+                deltas += self._append(token)
+            if self._grammar.is_complete and self.finish_reason is None:
+                deltas += self._finish("stop")
+        return deltas
+
+    def _append(self, token: int) -> list[Delta]:
+        if self.finish_reason is not None:
+            return []
+        self.tokens.append(token)
+        if token in self._end_tokens:
+            return self._finish("stop")
+        deltas = self._show(self._detokenizer.feed(self._piece(token)))
+        if self._stops.is_stopped:
+            self.finish_reason = "stop"
+        elif self.num_completion_tokens >= self._max_tokens:
+            # The last token may be the very one that completes the answer.
+            is_whole = self._grammar is not None and self._grammar.is_complete
+            deltas += self._finish("stop" if is_whole else "length")
+        return deltas
+
+    def _show(self, text: str) -> list[Delta]:
+        if not text:
+            return []
+        return self._cut(self._parser.feed(text) if self._parser else [TextDelta(text)])
+
+    def _cut(self, deltas: list[Delta]) -> list[Delta]:
+        """Stop strings end what is said, not what is called: an argument may well contain one."""
+        shown: list[Delta] = []
+        for delta in deltas:
+            if self._stops.is_stopped:
+                break
+            if not isinstance(delta, TextDelta):
+                held = self._stops.flush()
+                shown += [TextDelta(held), delta] if held else [delta]
+            elif text := self._stops.feed(delta.text):
+                shown.append(TextDelta(text))
+        return shown
+
+    def _finish(self, reason: FinishReason) -> list[Delta]:
+        self.finish_reason = reason
+        deltas = self._cut(self._parser.flush()) if self._parser else []
+        if rest := self._stops.flush():
+            deltas.append(TextDelta(rest))
+        return deltas
+
+    def _seal(self, deltas: list[Delta]) -> list[Delta]:
+        """Joins neighbouring text, and adds Finished once the sequence has ended."""
+        joined: list[Delta] = []
+        for delta in deltas:
+            if isinstance(delta, TextDelta) and joined and isinstance(joined[-1], TextDelta):
+                joined[-1] = TextDelta(joined[-1].text + delta.text)
+            else:
+                joined.append(delta)
+        if self.finish_reason is not None:
+            joined.append(self._finished(self.finish_reason))
+        return joined
+
+    def _finished(self, reason: FinishReason) -> Finished:
+        has_calls = reason == "stop" and self._parser is not None and self._parser.num_calls > 0
+        return Finished(
+            "tool_calls" if has_calls else reason,
+            num_prompt_tokens=self._num_prompt_tokens,
+            num_completion_tokens=self.num_completion_tokens,
+            num_cached_tokens=self.num_cached_tokens or 0,
+        )

@@ -1,0 +1,140 @@
+"""One step of the engine: admit, schedule, decode, sample. Knows the model only as four functions, and no pipe; tests give it a scripted one."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import EngineError, OfflineAssistantsError
+from ..ports import Delta
+from .kv_cache import CacheIsFull, KVCache
+from .options import EngineOptions
+from .scheduler import Batch, schedule
+from .sequence import Sequence
+from .wire import Deltas, Failed, Reply
+
+
+class Runner(Protocol):
+    """What a step needs of the model; see ModelRunner."""
+
+    def decode(self, batch: Batch) -> dict[int, NDArray[np.float32]]: ...
+    def cut(self, slot_id: int, keep: int) -> bool: ...
+    def copy(self, source: int, target: int, num_tokens: int) -> None: ...
+
+
+class Stepper:
+    """Waiting sequences get a slot, running ones get tokens, until all have ended."""
+
+    def __init__(self, runner: Runner, cache: KVCache, options: EngineOptions, *, num_kv_tokens: int) -> None:
+        self._runner = runner
+        self._cache = cache
+        self._options = options
+        self._num_kv_tokens = num_kv_tokens
+        self._waiting: deque[Sequence] = deque()
+        self._running: list[Sequence] = []
+
+    @property
+    def is_idle(self) -> bool:
+        return not self._waiting and not self._running
+
+    def add(self, sequence: Sequence) -> list[Reply]:
+        """Puts the sequence in line; the replies are what its grammar forces at the beginning."""
+        deltas = sequence.begin()
+        if sequence.finish_reason is None:
+            self._waiting.append(sequence)
+        return _replies(sequence, deltas)
+
+    def cancel(self, request_id: int) -> None:
+        """Drops the sequence, if it is still there. What it computed stays in the cache."""
+        self._waiting = deque(sequence for sequence in self._waiting if sequence.request_id != request_id)
+        for sequence in [sequence for sequence in self._running if sequence.request_id == request_id]:
+            self._leave(sequence)
+
+    def step(self) -> list[Reply]:
+        """Computes one batch; returns what it brought."""
+        self._admit()
+        batch = schedule(
+            self._running,
+            max_step_tokens=self._options.max_step_tokens,
+            max_step_tokens_beside_decode=self._options.max_step_tokens_beside_decode,
+        )
+        try:
+            logits = self._runner.decode(batch)
+        except CacheIsFull:
+            return self._make_room()
+        return self._take(batch, logits)
+
+    def _admit(self) -> None:
+        """First come, first served, while the cache has room for all that is running."""
+        while self._waiting and (not self._running or self._has_room_for(self._waiting[0])):
+            sequence = self._waiting[0]
+            placement = self._cache.acquire(sequence.tokens)
+            if placement is None:
+                return
+            self._waiting.popleft()
+            slot_id, num_cached_tokens = placement.slot_id, placement.num_cached_tokens
+            if not self._runner.cut(slot_id, placement.keep):
+                self._cache.forget(slot_id)
+                num_cached_tokens = 0
+            elif placement.copy_from is not None:
+                self._runner.copy(placement.copy_from, slot_id, num_cached_tokens)
+            sequence.slot_id, sequence.num_computed_tokens = slot_id, num_cached_tokens
+            if sequence.num_cached_tokens is None:
+                sequence.num_cached_tokens = num_cached_tokens
+            self._running.append(sequence)
+
+    def _has_room_for(self, sequence: Sequence) -> bool:
+        # Prefixes that are shared count twice here: rather a short wait than a sequence that has to leave again.
+        return sum(len(other.tokens) for other in self._running) + len(sequence.tokens) < self._num_kv_tokens
+
+    def _make_room(self) -> list[Reply]:
+        """Frees the cells of an idle slot, or else takes the youngest sequence's slot: it waits, and is computed again later."""
+        evicted = self._cache.evict()
+        if evicted is not None:
+            self._runner.cut(evicted, 0)
+            return []
+        sequence = self._running[-1]
+        slot_id = self._leave(sequence)
+        self._cache.forget(slot_id)
+        self._runner.cut(slot_id, 0)
+        if not self._running:
+            return [Failed(sequence.request_id, EngineError("The KV cache has no room for this one sequence. Serve the model with a larger cache."))]
+        self._waiting.appendleft(sequence)
+        return []
+
+    def _take(self, batch: Batch, logits: dict[int, NDArray[np.float32]]) -> list[Reply]:
+        by_slot = {sequence.slot_id: sequence for sequence in self._running}
+        replies: list[Reply] = []
+        for item in batch:
+            sequence = by_slot[item.slot_id]
+            sequence.num_computed_tokens += len(item.tokens)
+            self._cache.extend(item.slot_id, item.tokens)
+            if item.wants_logits:
+                replies += self._sample(sequence, logits[item.slot_id])
+        return replies
+
+    def _sample(self, sequence: Sequence, logits: NDArray[np.float32]) -> list[Reply]:
+        try:
+            deltas = sequence.take_logits(logits)
+        except OfflineAssistantsError as error:
+            self._leave(sequence)
+            return [Failed(sequence.request_id, error)]
+        if sequence.finish_reason is not None:
+            self._leave(sequence)
+        return _replies(sequence, deltas)
+
+    def _leave(self, sequence: Sequence) -> int:
+        if sequence.slot_id is None:
+            raise ValueError("a sequence that is running has a slot")
+        slot_id, sequence.slot_id = sequence.slot_id, None
+        sequence.num_computed_tokens = 0
+        self._running.remove(sequence)
+        self._cache.release(slot_id)
+        return slot_id
+
+
+def _replies(sequence: Sequence, deltas: list[Delta]) -> list[Reply]:
+    return [Deltas(sequence.request_id, deltas)] if deltas else []

@@ -1,0 +1,125 @@
+"""What the server and a worker process say to each other, and how it is put on a pipe.
+
+Each message is a pickle behind its length. Both ends are this program, so nothing foreign is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import pickle
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from ..errors import OfflineAssistantsError
+from ..ports import Chat, Delta, SamplingParams
+from .options import EngineOptions
+
+_LENGTH = struct.Struct("<I")
+
+# ── Server to worker ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """The first command, sent once."""
+
+    path: Path
+    options: EngineOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Generate:
+    request_id: int
+    chat: Chat
+    sampling: SamplingParams
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Drop the generation; nothing more is said about it."""
+
+    request_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class CountTokens:
+    request_id: int
+    texts: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    request_id: int
+    chat: Chat
+
+
+Command = Load | Generate | Cancel | CountTokens | Measure
+
+# ── Worker to server ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The model is ready."""
+
+    request_id: int
+    context_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Deltas:
+    """What one step brought for one generation."""
+
+    request_id: int
+    deltas: list[Delta]
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    request_id: int
+    counts: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The last word on a request."""
+
+    request_id: int
+    error: OfflineAssistantsError
+
+
+Reply = Loaded | Deltas | Counts | Failed
+
+LOAD_REQUEST_ID = 0
+"""Replies to Load carry this id; requests count from 1."""
+
+# ── The pipe ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def write_message(stream: BinaryIO, message: Command | Reply) -> None:
+    """Blocks until the pipe has taken it. Raises OSError when the other end is gone."""
+    body = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
+    stream.write(_LENGTH.pack(len(body)) + body)
+    stream.flush()
+
+
+def read_command(stream: BinaryIO) -> Command | None:
+    """The next command; None when the server is gone."""
+    return cast("Command | None", _read(stream))
+
+
+def read_reply(stream: BinaryIO) -> Reply | None:
+    """The next reply; None when the worker is gone."""
+    return cast("Reply | None", _read(stream))
+
+
+def _read(stream: BinaryIO) -> object | None:
+    # The other end may be gone in the middle of a message, too.
+    header = stream.read(_LENGTH.size)
+    if len(header) < _LENGTH.size:
+        return None
+    (length,) = _LENGTH.unpack(header)
+    body = stream.read(length)
+    return cast("object", pickle.loads(body)) if len(body) == length else None  # noqa: S301 - our own process

@@ -1,0 +1,170 @@
+"""The child process of one model: reads commands, steps while there is work, writes deltas. Knows nothing of HTTP or runs.
+
+Two threads. The reader takes commands from the pipe and prepares them (template, tokens, grammar), so that a long prompt does not delay the answers that are
+streaming; it answers questions about token counts by itself. The main thread steps. When the server is gone, the pipe ends, and so does this process.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+from typing import BinaryIO
+
+import numpy as np
+
+from ..errors import ContextOverflow, EngineError, OfflineAssistantsError
+from ..ports import Chat
+from .chat_formats.generic import GenericFormat
+from .chat_formats.template import CHATML, ChatTemplate
+from .chat_formats.tool_syntax import CallParser
+from .detokenizer import StopStrings
+from .grammar import TokenGrammar, lark_for
+from .kv_cache import KVCache
+from .model_runner import ModelRunner
+from .sampler import Sampler
+from .sequence import Sequence
+from .stepper import Stepper
+from .wire import LOAD_REQUEST_ID, Cancel, Command, Counts, CountTokens, Failed, Generate, Load, Loaded, Measure, Reply, read_command, write_message
+
+_PR_SET_PDEATHSIG = 1
+
+
+class Worker:
+    def __init__(self, commands: BinaryIO, replies: BinaryIO) -> None:
+        self._commands = commands
+        self._replies = replies
+        self._write_lock = threading.Lock()
+        self._inbox: queue.SimpleQueue[Sequence | Cancel] = queue.SimpleQueue()
+
+    def run(self) -> None:
+        """Until the server closes the pipe, or the model fails for good."""
+        load = read_command(self._commands)
+        if not isinstance(load, Load):
+            return
+        try:
+            self._load(load)
+        except OfflineAssistantsError as error:
+            self._send(Failed(LOAD_REQUEST_ID, error))
+            return
+        threading.Thread(target=self._read_commands, name="commands", daemon=True).start()
+        self._send(Loaded(LOAD_REQUEST_ID, self._runner.context_tokens))
+        while True:
+            self._take_commands()
+            for reply in self._stepper.step():
+                self._send(reply)
+
+    def _load(self, load: Load) -> None:
+        self._runner = ModelRunner(load.path, load.options)
+        self._format = GenericFormat(_template(self._runner))
+        self._grammar_tokenizer = self._runner.grammar_tokenizer()
+        cache = KVCache(self._runner.num_slots, can_cut=self._runner.can_cut_cache)
+        self._stepper = Stepper(self._runner, cache, load.options, num_kv_tokens=self._runner.num_kv_tokens)
+
+    def _take_commands(self) -> None:
+        """All that have come; waits for one when there is nothing to do."""
+        while self._stepper.is_idle or not self._inbox.empty():
+            match self._inbox.get():
+                case Cancel(request_id):
+                    self._stepper.cancel(request_id)
+                case sequence:
+                    for reply in self._stepper.add(sequence):
+                        self._send(reply)
+
+    def _send(self, reply: Reply) -> None:
+        with self._write_lock:
+            write_message(self._replies, reply)
+
+    # ── The reader ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _read_commands(self) -> None:
+        while (command := read_command(self._commands)) is not None:
+            try:
+                match command:
+                    case Generate():
+                        self._inbox.put(self._prepare(command))
+                    case Cancel():
+                        self._inbox.put(command)
+                    case CountTokens(request_id, texts):
+                        self._send(Counts(request_id, [self._runner.count(text) for text in texts]))
+                    case Measure(request_id, chat):
+                        self._send(Counts(request_id, [len(self._prompt(chat))]))
+                    case _:
+                        raise EngineError(f"a worker does not take {type(command).__name__}")
+            except OfflineAssistantsError as error:
+                self._fail(command, error)
+            except Exception:
+                # Whatever it was, it concerns this request alone: the others go on, and this caller must not wait for ever.
+                logging.exception("a request could not be prepared")
+                self._fail(command, EngineError("The request could not be prepared; the server's log holds the reason."))
+        # The server is gone; the main thread may be in the middle of a long step, and there is nothing to save.
+        os._exit(0)
+
+    def _fail(self, command: Command, error: OfflineAssistantsError) -> None:
+        if not isinstance(command, Load):
+            self._send(Failed(command.request_id, error))
+
+    def _prepare(self, command: Generate) -> Sequence:
+        chat, sampling = command.chat, command.sampling
+        prompt = self._prompt(chat)
+        room = self._runner.context_tokens - len(prompt)
+        if room < 1:
+            raise ContextOverflow(
+                f"The prompt has {len(prompt)} tokens, and the model's context holds {self._runner.context_tokens}, the answer included. "
+                "Shorten the newest message or the instructions, or serve the model with a larger context."
+            )
+        lark = lark_for(chat)
+        return Sequence(
+            command.request_id,
+            prompt=prompt,
+            max_tokens=room if sampling.max_tokens is None else min(room, sampling.max_tokens),
+            piece=self._runner.piece,
+            end_tokens=self._runner.end_tokens,
+            sampler=Sampler(sampling, np.random.default_rng(sampling.seed)),
+            parser=CallParser(chat.tools) if chat.tools else None,
+            stops=StopStrings(sampling.stop),
+            grammar=TokenGrammar(lark, self._grammar_tokenizer) if lark else None,
+        )
+
+    def _prompt(self, chat: Chat) -> list[int]:
+        return self._runner.tokenize_prompt(self._format.render(chat))
+
+
+def _template(runner: ModelRunner) -> ChatTemplate:
+    return ChatTemplate(
+        runner.chat_template or CHATML,
+        bos_token=runner.bos_token,
+        eos_token=runner.eos_token,
+        control_tokens=runner.control_tokens,
+        strftime=time.strftime,
+    )
+
+
+def main() -> None:
+    """Speaks over what were stdin and stdout; anything that a library prints goes to stderr instead."""
+    _die_with_the_server()
+    commands, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    try:
+        Worker(commands, replies).run()
+    except BrokenPipeError:
+        sys.exit(0)
+
+
+def _die_with_the_server() -> None:
+    server = int(sys.argv[1])
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    # It may have died before the line above.
+    if os.getppid() != server:
+        sys.exit(0)
+    # Ctrl-C in a terminal reaches children too; the server decides when they end.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+if __name__ == "__main__":
+    main()
