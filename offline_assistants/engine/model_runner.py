@@ -67,7 +67,7 @@ class ModelRunner:
         params.n_batch = params.n_ubatch = self._max_batch_tokens
         # One row of logits for each slot; the default reserves one for each token of a batch, 100 MB for a small model.
         params.n_outputs_max = self.num_slots
-        params.n_threads = options.num_decode_threads or max(1, num_cores - 1)
+        params.n_threads = options.num_decode_threads or max(1, num_cores // 2)
         params.n_threads_batch = options.num_prefill_threads or num_cores
         params.flash_attn_type = _llama.LLAMA_FLASH_ATTN_TYPE_ENABLED
         # Sliding-window models would otherwise forget the very prefix that the next turn begins with.

@@ -20,6 +20,6 @@ class EngineOptions:
     max_step_tokens_beside_decode: int = 64
     """Prompt tokens in one step while answers are streaming, so that no stream stalls for longer than this takes."""
     num_decode_threads: int | None = None
-    """Threads that decode one token. None: all cores but one, because decoding waits for memory and a crowded core costs more than it brings."""
+    """Threads that decode one token. None: half of the cores. Decoding waits for memory, so the others bring little, and much is lost when they are in use."""
     num_prefill_threads: int | None = None
     """Threads for batches of tokens. None: all cores."""

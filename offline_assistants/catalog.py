@@ -1,0 +1,244 @@
+"""The models on this machine: finds GGUF files, reads their headers, checks packaged files against the catalog. Loads nothing, fetches nothing.
+
+All methods of Catalog block (they read the disk): call them on a thread.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import logging
+import os
+import re
+import struct
+import threading
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from .domain.models import ModelFile
+from .errors import ModelNotLoaded
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class PackagedModel:
+    """An entry of catalog.toml whose package is installed."""
+
+    model_id: str
+    kind: str
+    """"chat" or "embedding"."""
+    root: Path
+    """The package's folder."""
+    path: Path
+    """The model: a file, or a folder with several."""
+    sha256: dict[str, str]
+    """Of every file that is loaded; the keys are relative to `root`."""
+
+
+class Catalog:
+    def __init__(self, models_dir: Path, *more_dirs: Path, verified_path: Path | None = None, catalog_path: Path | None = None) -> None:
+        """Folders that do not exist hold no models. `verified_path`: a file in which to remember what was verified, so that a start need not hash again."""
+        self._dirs = (models_dir, *more_dirs)
+        self._verified = _Verified(verified_path)
+        self._packaged = _read_catalog(catalog_path or _catalog_path())
+
+    def list_files(self) -> list[ModelFile]:
+        """Every chat model, by id. The user's own file comes before a packaged one of the same id."""
+        models: dict[str, ModelFile] = {}
+        for model in (*self._own_models(), *self._packaged_models()):
+            known = models.setdefault(model.model_id, model)
+            if known is not model and known.path != model.path:
+                _log.warning("%s is not used: %s has the same name", model.path, known.path)
+        return sorted(models.values(), key=lambda model: model.model_id)
+
+    def verify(self, model: ModelFile) -> None:
+        """Raises ModelNotLoaded when the file cannot be read, or is not the one that the catalog names."""
+        if model.problem:
+            raise ModelNotLoaded(f"The model file {model.path.name} is damaged: {model.problem}. Copy or download it again.")
+        if model.sha256 is not None:
+            self._verified.check(model.path, model.sha256)
+
+    def embedder_path(self) -> Path | None:
+        """The folder of the starter embedder, verified; None when its package is not installed. Raises ModelNotLoaded when a file of it differs."""
+        for packaged in self._packaged:
+            if packaged.kind == "embedding":
+                for name, sha256 in packaged.sha256.items():
+                    self._verified.check(packaged.root / name, sha256)
+                return packaged.path
+        return None
+
+    def _own_models(self) -> Iterator[ModelFile]:
+        for folder in self._dirs:
+            for path in sorted(folder.rglob("*.gguf")):
+                # Of a model in parts, the first stands for all.
+                part = _PART.search(path.stem)
+                if path.is_file() and (part is None or int(part[1]) == 1):
+                    model = _describe(path, model_id=_PART.sub("", path.stem))
+                    if model is not None:
+                        yield model
+
+    def _packaged_models(self) -> Iterator[ModelFile]:
+        for packaged in self._packaged:
+            if packaged.kind == "chat" and packaged.path.is_file():
+                sha256 = packaged.sha256[packaged.path.relative_to(packaged.root).as_posix()]
+                model = _describe(packaged.path, model_id=packaged.model_id, sha256=sha256)
+                if model is not None:
+                    yield model
+
+
+_PART = re.compile(r"-(\d{5})-of-\d{5}$")
+
+
+def _describe(path: Path, *, model_id: str, sha256: str | None = None) -> ModelFile | None:
+    """None for a GGUF file that is no model of its own, such as an adapter or the eyes of one."""
+    stat = path.stat()
+    parts = [part for part in path.parent.glob("*.gguf") if part.stem != model_id and _PART.sub("", part.stem) == model_id]
+    size_bytes = sum(part.stat().st_size for part in parts) or stat.st_size
+    header: dict[str, str | int | float | bool] = {}
+    problem = None
+    try:
+        header = read_gguf_header(path)
+    except (OSError, ValueError) as error:
+        problem = str(error)
+    if header.get("general.type", "model") != "model":
+        return None
+    architecture = str(header.get("general.architecture", "")) or None
+    context = header.get(f"{architecture}.context_length")
+    context_tokens = context if isinstance(context, int) else None
+    return ModelFile(model_id, path, size_bytes, int(stat.st_mtime), sha256, context_tokens, architecture, problem)
+
+
+# ── The catalog ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _catalog_path() -> Path:
+    here = Path(__file__).parent
+    packaged = here / "_packaged" / "models" / "catalog.toml"
+    return packaged if packaged.is_file() else here.parent / "models" / "catalog.toml"
+
+
+def _read_catalog(path: Path) -> list[PackagedModel]:
+    """The entries whose packages are installed."""
+    entries = cast("list[dict[str, Any]]", tomllib.loads(path.read_text("utf-8"))["models"] if path.is_file() else [])
+    models: list[PackagedModel] = []
+    for entry in entries:
+        # Finding a package runs none of its code; importing it would.
+        spec = importlib.util.find_spec(entry["module"])
+        for root in (spec.submodule_search_locations or [])[:1] if spec else []:
+            models.append(PackagedModel(entry["id"], entry["kind"], Path(root), Path(root) / entry["path"], entry["sha256"]))
+    return models
+
+
+class _Verified:
+    """Which files had which hash, remembered by path, size and time of change."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._hashes: dict[str, list[str | int]] | None = None
+
+    def check(self, path: Path, sha256: str) -> None:
+        """Raises ModelNotLoaded when the file's hash is another."""
+        with self._lock:
+            found = self._hash_of(path)
+        if found != sha256:
+            raise ModelNotLoaded(f"{path} is not the file that the catalog names: its sha256 is {found}, not {sha256}. Install its package again.")
+
+    def _hash_of(self, path: Path) -> str:
+        hashes = self._hashes = self._read() if self._hashes is None else self._hashes
+        try:
+            stat = path.stat()
+            known = hashes.get(str(path))
+            if isinstance(known, list) and len(known) == 3 and known[1:] == [stat.st_size, stat.st_mtime_ns]:
+                return str(known[0])
+            with path.open("rb") as file:
+                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise ModelNotLoaded(f"{path} cannot be read: {error.strerror}.") from error
+        hashes[str(path)] = [sha256, stat.st_size, stat.st_mtime_ns]
+        self._write(hashes)
+        return sha256
+
+    def _read(self) -> dict[str, list[str | int]]:
+        try:
+            content: object = json.loads(self._path.read_text("utf-8")) if self._path else {}
+        except (OSError, ValueError):
+            return {}
+        return cast("dict[str, list[str | int]]", content) if isinstance(content, dict) else {}
+
+    def _write(self, hashes: dict[str, list[str | int]]) -> None:
+        if self._path is None:
+            return
+        draft = self._path.with_suffix(f".{os.getpid()}.tmp")
+        try:
+            draft.write_text(json.dumps(hashes, indent=1), "utf-8")
+            draft.replace(self._path)
+        except OSError as error:
+            _log.warning("what was verified could not be remembered: %s", error)
+
+
+# ── GGUF ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+# https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
+_SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+_STRING, _ARRAY = 8, 9
+_MAX_TEXT_BYTES = 1 << 24
+
+
+def read_gguf_header(path: Path) -> dict[str, str | int | float | bool]:
+    """The plain values at the head of a GGUF file, up to the vocabulary, which comes last and is long. Raises ValueError saying what is wrong, and OSError."""
+    with path.open("rb") as file:
+        if file.read(4) != b"GGUF":
+            raise ValueError("it is not a GGUF file")
+        version = _number(file, "I")
+        if version not in {2, 3}:
+            raise ValueError(f"it is GGUF of version {version}, and versions 2 and 3 are known")
+        _num_tensors, num_values = _number(file, "Q"), _number(file, "Q")
+        header: dict[str, str | int | float | bool] = {}
+        for _ in range(int(num_values)):
+            key, kind = _text(file), int(_number(file, "I"))
+            if key.startswith("tokenizer."):
+                break
+            if kind == _ARRAY:
+                _skip_array(file)
+            else:
+                header[key] = _text(file) if kind == _STRING else _number(file, _scalar(kind))
+        return header
+
+
+def _skip_array(file: BinaryIO) -> None:
+    kind, length = int(_number(file, "I")), int(_number(file, "Q"))
+    if kind != _STRING:
+        file.seek(length * struct.calcsize(_scalar(kind)), os.SEEK_CUR)
+        return
+    for _ in range(length):
+        _text(file)
+
+
+def _scalar(kind: int) -> str:
+    if kind not in _SCALARS:
+        raise ValueError(f"its header holds a value of the unknown type {kind}")
+    return _SCALARS[kind]
+
+
+def _number(file: BinaryIO, form: str) -> int | float | bool:
+    size = struct.calcsize("<" + form)
+    data = file.read(size)
+    if len(data) < size:
+        raise ValueError("it ends in the middle of its header")
+    return cast("int | float | bool", struct.unpack("<" + form, data)[0])
+
+
+def _text(file: BinaryIO) -> str:
+    length = int(_number(file, "Q"))
+    if length > _MAX_TEXT_BYTES:
+        raise ValueError("its header is garbled")
+    data = file.read(length)
+    if len(data) < length:
+        raise ValueError("it ends in the middle of its header")
+    return data.decode("utf-8", "replace")

@@ -1,0 +1,1 @@
+"""Fakes that ship: the ports, scripted."""

@@ -1,0 +1,197 @@
+"""The Engines port without a model: says what a test told it to say, word by word. A word counts as a token."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import deque
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ..errors import ContextOverflow, ModelNotFound, OfflineAssistantsError
+from ..ports import Chat, Delta, Finished, ModelInfo, SamplingParams, TextDelta, ToolCallDelta, ToolCallStarted
+
+_WORD = re.compile(r"\s*\S+|\s+$")
+_WAIT_STEP_S = 0.005
+
+
+@dataclass(frozen=True, slots=True)
+class _Say:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Fail:
+    error: OfflineAssistantsError
+
+
+@dataclass(frozen=True, slots=True)
+class _Wait:
+    pass
+
+
+@dataclass(slots=True)
+class Turn:
+    """What one generation does, in order. `engine.will_say("Let me look.").then_call("f", "{}").then_call("g", "{}")` is one turn."""
+
+    acts: list[_Say | _Call | _Fail | _Wait] = field(default_factory=list[_Say | _Call | _Fail | _Wait])
+
+    def then_say(self, text: str) -> Turn:
+        """Text, in pieces of one word."""
+        self.acts.append(_Say(text))
+        return self
+
+    def then_call(self, name: str, arguments: str) -> Turn:
+        """A tool call, its arguments in pieces of one word."""
+        self.acts.append(_Call(name, arguments))
+        return self
+
+    def then_fail(self, error: OfflineAssistantsError) -> Turn:
+        """Raises the error in the middle of the stream."""
+        self.acts.append(_Fail(error))
+        return self
+
+    def then_wait(self) -> Turn:
+        """Says nothing more until the generation is closed, or the engine is told to `release`."""
+        self.acts.append(_Wait())
+        return self
+
+
+class ScriptedEngine:
+    """Turns are used up in the order in which they were scripted, whichever model is asked; with none left, the answer repeats the last message."""
+
+    def __init__(self, *models: str, context_tokens: int = 8192) -> None:
+        """`models`: the ids that a request may name; one called "scripted" when none is given."""
+        self.models = models or ("scripted",)
+        self.context_tokens = context_tokens
+        self.chats: list[Chat] = []
+        """Every chat that was generated from, in order."""
+        self.num_cancelled = 0
+        """Generations that were closed before they had ended."""
+        self._turns: deque[Turn] = deque()
+        self._is_released = False
+
+    # ── The script ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def will_say(self, text: str) -> Turn:
+        return self._add().then_say(text)
+
+    def will_call(self, name: str, arguments: str) -> Turn:
+        return self._add().then_call(name, arguments)
+
+    def will_fail(self, error: OfflineAssistantsError) -> Turn:
+        return self._add().then_fail(error)
+
+    def will_wait(self) -> Turn:
+        return self._add().then_wait()
+
+    def release(self) -> None:
+        """Ends all waiting, now and later. May be called from any thread."""
+        self._is_released = True
+
+    def _add(self) -> Turn:
+        turn = Turn()
+        self._turns.append(turn)
+        return turn
+
+    # ── The port ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def generate(self, model: str, chat: Chat, sampling: SamplingParams) -> AsyncGenerator[Delta]:
+        num_prompt_tokens = await self.measure(model, chat)
+        if num_prompt_tokens >= self.context_tokens:
+            raise ContextOverflow(f"The prompt has {num_prompt_tokens} tokens, and the model's context holds {self.context_tokens}.")
+        self.chats.append(chat)
+        turn = self._turns.popleft() if self._turns else Turn().then_say(chat.messages[-1].content if chat.messages else "")
+        room = self.context_tokens - num_prompt_tokens
+        performance = _Performance(sampling.stop, room if sampling.max_tokens is None else min(room, sampling.max_tokens))
+        is_whole = False
+        try:
+            for act in turn.acts:
+                async for delta in self._perform(act, performance):
+                    yield delta
+            is_whole = True
+            yield Finished(performance.finish_reason, num_prompt_tokens, performance.num_tokens, num_cached_tokens=0)
+        finally:
+            self.num_cancelled += not is_whole
+
+    async def count_tokens(self, model: str, texts: Sequence[str]) -> list[int]:
+        self._check(model)
+        return [len(text.split()) for text in texts]
+
+    async def measure(self, model: str, chat: Chat) -> int:
+        self._check(model)
+        words = sum(len(message.content.split()) + sum(len(call.arguments.split()) for call in message.tool_calls) for message in chat.messages)
+        return words + 2 * len(chat.messages) + sum(len(tool.description.split()) for tool in chat.tools) + 1
+
+    async def load(self, model: str) -> ModelInfo:
+        self._check(model)
+        return self._info(model)
+
+    async def list_models(self) -> list[ModelInfo]:
+        return [self._info(model) for model in self.models]
+
+    def _check(self, model: str) -> None:
+        if model not in self.models:
+            raise ModelNotFound(f"There is no model {model!r} on this machine. Models: {', '.join(self.models)}.", param="model")
+
+    def _info(self, model: str) -> ModelInfo:
+        return ModelInfo(model, created_at=0, size_bytes=0, is_loaded=True, context_tokens=self.context_tokens)
+
+    async def _perform(self, act: _Say | _Call | _Fail | _Wait, performance: _Performance) -> AsyncGenerator[Delta]:
+        match act:
+            case _Fail(error):
+                raise error
+            case _Wait():
+                # `release` may come from another thread, for which an asyncio.Event is not made.
+                while not self._is_released:  # noqa: ASYNC110
+                    await asyncio.sleep(_WAIT_STEP_S)
+            case _Say(text):
+                for word in performance.say(text):
+                    await asyncio.sleep(0)
+                    yield TextDelta(word)
+            case _Call(name, arguments):
+                for delta in performance.call(name, arguments):
+                    await asyncio.sleep(0)
+                    yield delta
+
+
+@dataclass(slots=True)
+class _Performance:
+    """What a turn has brought so far, and how it ends."""
+
+    stop: tuple[str, ...]
+    max_tokens: int
+    num_tokens: int = 0
+    num_calls: int = 0
+    finish_reason: Literal["stop", "length", "tool_calls"] = "stop"
+    is_over: bool = False
+
+    def say(self, text: str) -> list[str]:
+        """The words of the text up to a stop string or the limit."""
+        ends = [place for stop in self.stop if (place := text.find(stop)) >= 0]
+        words = self._take(text[: min(ends)] if ends else text)
+        self.is_over = self.is_over or bool(ends)
+        return words
+
+    def call(self, name: str, arguments: str) -> list[Delta]:
+        if self.is_over:
+            return []
+        index, self.num_calls, self.finish_reason = self.num_calls, self.num_calls + 1, "tool_calls"
+        return [ToolCallStarted(index, name), *(ToolCallDelta(index, word) for word in self._take(arguments))]
+
+    def _take(self, text: str) -> list[str]:
+        if self.is_over:
+            return []
+        words: list[str] = _WORD.findall(text)
+        room = self.max_tokens - self.num_tokens
+        if len(words) > room:
+            self.is_over, self.finish_reason = True, "length"
+        self.num_tokens += min(len(words), room)
+        return words[:room]
