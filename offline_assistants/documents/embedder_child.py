@@ -1,0 +1,87 @@
+"""The child process that holds the embedding model: texts in, vectors or token offsets out. The one import of sentence_transformers.
+
+Lives as long as the server's end of its pipe. Reads nothing but the folder of its model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from array import array
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from offline_assistants.documents.child_process import die_with_parent
+from offline_assistants.documents.frames import Header, read_frame, write_frame
+
+
+class _Tokenizer(Protocol):
+    def __call__(self, text: str, **options: Any) -> dict[str, Any]: ...
+
+
+class _Model(Protocol):
+    """What is used of sentence_transformers.SentenceTransformer."""
+
+    tokenizer: _Tokenizer
+    max_seq_length: int
+
+    def encode(self, sentences: Sequence[str], **options: Any) -> Any: ...
+
+
+def main() -> None:
+    arguments = _arguments()
+    die_with_parent(arguments.parent)
+    replies = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # a library that prints must not break a frame
+    model = _load(arguments.model_dir, num_threads=arguments.num_threads)
+    write_frame(replies, {"max_tokens": model.max_seq_length})
+    while (request := read_frame(sys.stdin.buffer)) is not None:
+        header, payload = _answer(model, *request)
+        write_frame(replies, header, payload)
+
+
+def _arguments() -> argparse.Namespace:
+    reader = argparse.ArgumentParser()
+    reader.add_argument("--parent", type=int, required=True)
+    reader.add_argument("--model-dir", type=Path, required=True)
+    reader.add_argument("--num-threads", type=int, required=True)
+    return reader.parse_args()
+
+
+def _load(model_dir: Path, *, num_threads: int) -> _Model:
+    import torch  # both take seconds: after the child is bound to its parent
+    from sentence_transformers import SentenceTransformer
+
+    torch.set_num_threads(num_threads)
+    return cast("_Model", SentenceTransformer(str(model_dir), device="cpu", local_files_only=True))
+
+
+def _answer(model: _Model, header: Header, payload: bytes) -> tuple[Header, memoryview]:
+    match header:
+        case {"op": "embed", "texts": list()}:
+            return _embed(model, header["texts"])
+        case {"op": "tokenize"}:
+            return _tokenize(model, payload.decode("utf-8", "surrogatepass"))
+        case _:
+            raise ValueError(f"no such request: {header.get('op')!r}")
+
+
+def _embed(model: _Model, texts: list[str]) -> tuple[Header, memoryview]:
+    """Rows of float32, each of length 1."""
+    vectors = model.encode(texts, batch_size=len(texts), normalize_embeddings=True, show_progress_bar=False, convert_to_numpy=True)
+    return {"dimensions": int(vectors.shape[1])}, memoryview(vectors.astype("<f4").tobytes())
+
+
+def _tokenize(model: _Model, text: str) -> tuple[Header, memoryview]:
+    """Start and end of each token in characters, alternating, as 32-bit numbers."""
+    found = model.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, return_attention_mask=False, truncation=False, verbose=False)
+    offsets = array("I", [border for span in cast("list[tuple[int, int]]", found["offset_mapping"]) for border in span])
+    if sys.byteorder == "big":
+        offsets.byteswap()
+    return {"num_tokens": len(offsets) // 2}, memoryview(offsets.tobytes())
+
+
+if __name__ == "__main__":
+    main()
