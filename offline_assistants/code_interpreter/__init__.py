@@ -1,0 +1,1 @@
+"""Runs a thread's Python code in a container of its own."""

@@ -1,0 +1,234 @@
+"""The door to Docker: the only file that imports docker-py, whose blocking calls run on a few threads of this file's own.
+
+Every failure of the library or of the engine behind it leaves here as SandboxUnavailable or SandboxError, with what to do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import struct
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import docker
+import docker.errors
+import docker.utils
+import requests.exceptions
+import urllib3.exceptions
+
+from offline_assistants.errors import SandboxError, SandboxUnavailable
+
+_T = TypeVar("_T")
+_Client = Any
+"""docker.APIClient: its own annotations are too incomplete to be checked against."""
+
+_CALL_TIMEOUT_S = 20
+"""For one answer of the engine; builds have their own."""
+_BUILD_SILENCE_S = 900
+"""A step of a build (installing packages) may say nothing for as long as this."""
+_READ_BYTES = 256 * 1024
+_STREAM_HEADER = struct.Struct(">BxxxI")
+"""Docker puts a header before each piece of an attached stream: 1 stdout or 2 stderr, and the length. Source: Engine API, "Attach to a container"."""
+
+
+class AttachedStream:
+    """stdin, stdout and the tail of stderr of a running container."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._pending = bytearray()
+        self._stderr: deque[bytes] = deque(maxlen=16)
+
+    async def read(self) -> bytes:
+        """The next bytes of stdout; b"" when the container or the engine is gone."""
+        while True:
+            try:
+                data = await self._reader.read(_READ_BYTES)
+            except OSError:
+                return b""
+            if not data:
+                return b""
+            self._pending += data
+            if stdout := b"".join(self._pieces()):
+                return stdout
+
+    async def write(self, data: bytes) -> None:
+        """Raises OSError when the container or the engine is gone."""
+        self._writer.write(data)
+        await self._writer.drain()
+
+    @property
+    def is_closed(self) -> bool:
+        return self._reader.at_eof() or self._writer.is_closing()
+
+    @property
+    def stderr_tail(self) -> str:
+        return b"".join(self._stderr).decode(errors="replace")
+
+    def close(self) -> None:
+        """Hang up: the kernel's stdin ends, and with it the container."""
+        self._writer.transport.abort()
+
+    def _pieces(self) -> Iterator[bytes]:
+        start = 0
+        while len(self._pending) - start >= _STREAM_HEADER.size:
+            kind, length = cast("tuple[int, int]", _STREAM_HEADER.unpack_from(self._pending, start))
+            end = start + _STREAM_HEADER.size + length
+            if len(self._pending) < end:
+                break
+            piece = bytes(self._pending[start + _STREAM_HEADER.size : end])
+            start = end
+            if kind == 2:
+                self._stderr.append(piece[-4096:])
+            else:
+                yield piece
+        del self._pending[:start]
+
+
+class DockerEngine:
+    """One Docker engine, found as the `docker` command finds it (DOCKER_HOST, else the local socket). Connects when first asked, reconnects by itself."""
+
+    def __init__(self, docker_host: str | None = None, *, num_threads: int = 4) -> None:
+        self._docker_host = docker_host
+        self._threads = ThreadPoolExecutor(max_workers=num_threads, thread_name_prefix="docker")
+        self._client: _Client | None = None
+
+    async def close(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            await asyncio.get_running_loop().run_in_executor(self._threads, client.close)
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def ping(self) -> None:
+        await self._call(lambda client: client.ping())
+
+    async def has_image(self, tag: str) -> bool:
+        return bool(await self._call(lambda client: client.images(name=tag)))
+
+    async def start_container(self, options: Mapping[str, Any]) -> str:
+        """Create and start; the id. `options`: `image`, `labels`, ..., and `host_config` with docker-py's names. The image's own command runs."""
+
+        def start(client: _Client) -> str:
+            host_config = client.create_host_config(**options["host_config"])
+            rest = {name: value for name, value in options.items() if name != "host_config"}
+            container_id = cast("str", client.create_container(host_config=host_config, **rest)["Id"])
+            try:
+                client.start(container_id)
+            except BaseException:
+                client.remove_container(container_id, force=True)  # what never ran is not removed by itself
+                raise
+            return container_id
+
+        return await self._call(start)
+
+    async def attach(self, container_id: str) -> AttachedStream:
+        attached = await self._call(lambda client: _attached_socket(client, container_id))
+        reader, writer = await asyncio.open_connection(sock=attached, limit=4 * _READ_BYTES)
+        return AttachedStream(reader, writer)
+
+    async def remove(self, container_id: str) -> None:
+        """Kill and remove; one that is gone already is no error."""
+
+        def remove(client: _Client) -> None:
+            try:
+                client.remove_container(container_id, force=True)
+            except docker.errors.APIError as error:
+                if error.status_code not in (404, 409):  # 409: its removal is under way
+                    raise
+
+        await self._call(remove)
+
+    async def list_containers(self, labels: Sequence[str]) -> list[str]:
+        """Ids of all containers, running or not, that carry every one of `labels` ("name=value")."""
+        found = await self._call(lambda client: client.containers(all=True, filters={"label": list(labels)}))
+        return [cast("str", container["Id"]) for container in found]
+
+    async def pull(self, repository: str, tag: str) -> None:
+        await self._call(lambda client: client.pull(repository, tag=tag), read_timeout_s=_BUILD_SILENCE_S)
+
+    async def import_image(self, archive: Path, repository: str, tag: str) -> None:
+        """An image whose whole content is a tar archive of a root file system."""
+        changes = ['CMD ["bash"]']
+        await self._call(
+            lambda client: client.import_image_from_file(str(archive), repository=repository, tag=tag, changes=changes), read_timeout_s=_BUILD_SILENCE_S
+        )
+
+    async def build(self, folder: Path, *, tag: str, arguments: Mapping[str, str], report: Callable[[str], None]) -> None:
+        """`docker build`; every line of its output goes to `report`, on the event loop. Raises SandboxError when a step fails."""
+        loop = asyncio.get_running_loop()
+
+        def build(client: _Client) -> None:
+            for step in client.build(path=str(folder), tag=tag, buildargs=dict(arguments), rm=True, forcerm=True, decode=True):
+                if "error" in step:
+                    raise SandboxError(f"The sandbox image could not be built: {step['error'].strip()}")
+                for line in str(step.get("stream", "")).splitlines():
+                    if line.strip():
+                        loop.call_soon_threadsafe(report, line.rstrip())
+
+        await self._call(build, read_timeout_s=_BUILD_SILENCE_S)
+
+    async def _call(self, work: Callable[[_Client], _T], *, read_timeout_s: int = _CALL_TIMEOUT_S) -> _T:
+        def call() -> _T:
+            with _translated():
+                if read_timeout_s == _CALL_TIMEOUT_S:
+                    self._client = self._client or _connect(self._docker_host, _CALL_TIMEOUT_S)
+                    return work(self._client)
+                client = _connect(self._docker_host, read_timeout_s)
+                try:
+                    return work(client)
+                finally:
+                    client.close()
+
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+
+
+def _connect(docker_host: str | None, timeout_s: int) -> _Client:
+    address: dict[str, Any] = {"base_url": docker_host} if docker_host else {**docker.utils.kwargs_from_env()}
+    return docker.APIClient(version="auto", timeout=timeout_s, **address)
+
+
+def _attached_socket(client: _Client, container_id: str) -> socket.socket:
+    """A plain socket of our own, so that the event loop reads it and no thread waits."""
+    stream = client.attach_socket(container_id, params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
+    original = getattr(stream, "_sock", stream)
+    response = getattr(stream, "_response", stream)
+    try:
+        if type(original) is not socket.socket:
+            raise SandboxUnavailable("code_interpreter is unavailable: it needs a Docker engine on a Unix or plain TCP socket, and this one is behind TLS or SSH.")
+        attached = socket.socket(fileno=os.dup(original.fileno()))
+    finally:
+        response.close()
+    attached.setblocking(False)
+    return attached
+
+
+@contextmanager
+def _translated() -> Generator[None]:
+    """docker-py's errors, and those of the HTTP libraries under it, as ours."""
+    try:
+        yield
+    except docker.errors.ImageNotFound as error:
+        raise SandboxUnavailable("code_interpreter is unavailable: its image is missing. Run `offline-assistants sandbox build`.") from error
+    except docker.errors.APIError as error:
+        raise SandboxError(f"The container engine refused: {error.explanation or error}") from error
+    except (docker.errors.DockerException, requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+        raise SandboxUnavailable(_reason(error)) from error
+
+
+def _reason(error: Exception) -> str:
+    text = str(error)
+    if "Permission denied" in text or "PermissionError" in text:
+        return (
+            "code_interpreter is unavailable: this user may not speak to the Docker engine. "
+            "Run `sudo usermod -aG docker $USER`, log in again, then run `offline-assistants sandbox check`."
+        )
+    if isinstance(error, requests.exceptions.Timeout) or "timed out" in text.lower():
+        return "code_interpreter is unavailable: the Docker engine does not answer in time. Restart Docker, then run `offline-assistants sandbox check`."
+    return SandboxUnavailable().message

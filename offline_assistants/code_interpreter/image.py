@@ -1,0 +1,125 @@
+"""The sandbox image: where its build folder is, which tag it has, and how it is built, also where no container registry answers."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from offline_assistants.code_interpreter.docker_engine import DockerEngine
+from offline_assistants.errors import SandboxError, SandboxUnavailable
+
+_REPOSITORY = "offline-assistants-sandbox"
+_BASE_REPOSITORY, _BASE_TAG = "debian", "bookworm-slim"
+_BASE_IMAGE = f"{_BASE_REPOSITORY}:{_BASE_TAG}"
+_NOT_IN_THE_IMAGE = ("README.md", "seccomp.json")
+_HOST_CERTIFICATES = Path("/usr/local/share/ca-certificates")
+
+
+def sandbox_folder() -> Path:
+    """The build folder: inside the package when installed, else beside it in the source tree. Raises SandboxUnavailable when there is neither."""
+    package = Path(__file__).resolve().parents[1]
+    for folder in (package / "_packaged" / "sandbox", package.parent / "sandbox"):
+        if (folder / "Dockerfile").is_file():
+            return folder
+    raise SandboxUnavailable("code_interpreter is unavailable: this installation has no sandbox folder. Install offline-assistants again.")
+
+
+def image_tag(folder: Path) -> str:
+    """Names the image by everything that goes into it, so that a changed folder is a missing image and an unchanged one is never built twice."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and _is_in_image(path.relative_to(folder))):
+        content = path.read_bytes()
+        digest.update(f"{path.relative_to(folder).as_posix()}\0{len(content)}\0".encode() + content)
+    return f"{_REPOSITORY}:{digest.hexdigest()[:12]}"
+
+
+async def build_image(report: Callable[[str], None], *, engine: DockerEngine | None = None) -> str:
+    """Build the image unless it is there; its tag. `report` gets a line of progress at a time, on the event loop. Raises SandboxUnavailable, SandboxError."""
+    used_engine = engine or DockerEngine()
+    try:
+        folder = sandbox_folder()
+        tag = image_tag(folder)
+        if await used_engine.has_image(tag):
+            report(f"The sandbox image {tag} is there.")
+            return tag
+        await _ensure_base_image(used_engine, report)
+        with tempfile.TemporaryDirectory(prefix="offline-assistants-sandbox-") as temporary:
+            context = Path(temporary) / "context"
+            await asyncio.to_thread(_copy_context, folder, context)
+            report(f"Building {tag}: some minutes the first time.")
+            await used_engine.build(context, tag=tag, arguments={"BASE_IMAGE": _BASE_IMAGE}, report=report)
+        report(f"The sandbox image {tag} is ready.")
+        return tag
+    finally:
+        if engine is None:
+            await used_engine.close()
+
+
+def _is_in_image(path: Path) -> bool:
+    return path.name not in _NOT_IN_THE_IMAGE and "__pycache__" not in path.parts and path.parts[0] != "certs"
+
+
+def _copy_context(folder: Path, context: Path) -> None:
+    """The folder, and the certificate authorities that this machine trusts beyond the usual ones (a proxy's own): the build stage needs them."""
+    shutil.copytree(folder, context, ignore=shutil.ignore_patterns("__pycache__"))
+    (context / "certs").mkdir(exist_ok=True)
+    (context / "certs" / ".gitkeep").touch()  # COPY refuses an empty folder
+    for certificate in sorted(_HOST_CERTIFICATES.rglob("*.crt")):
+        shutil.copy(certificate, context / "certs" / certificate.name)
+
+
+async def _ensure_base_image(engine: DockerEngine, report: Callable[[str], None]) -> None:
+    if await engine.has_image(_BASE_IMAGE):
+        return
+    report(f"Pulling {_BASE_IMAGE}.")
+    try:
+        await engine.pull(_BASE_REPOSITORY, _BASE_TAG)
+        failure = "the registry did not send it"
+    except SandboxError as error:
+        failure = error.message
+    if await engine.has_image(_BASE_IMAGE):
+        return
+    report(f"It could not be pulled ({failure}). Making it with debootstrap instead.")
+    await _make_base_image(engine, report)
+
+
+async def _make_base_image(engine: DockerEngine, report: Callable[[str], None]) -> None:
+    """The same Debian from its package mirror: debootstrap, then `docker import`."""
+    if shutil.which("debootstrap") is None or os.geteuid() != 0:
+        raise SandboxUnavailable(
+            f"No container registry answers, and {_BASE_IMAGE} is not on this machine. Either load it (`docker load`), or let it be made from Debian's "
+            "package mirror: `sudo apt-get install debootstrap`, then run `offline-assistants sandbox build` as root."
+        )
+    with tempfile.TemporaryDirectory(prefix="offline-assistants-base-") as temporary:
+        root, archive = Path(temporary) / "root", Path(temporary) / "root.tar"
+        try:
+            await _run(["debootstrap", "--variant=minbase", "bookworm", str(root)], report)
+            await _run(["tar", "-C", str(root), "-cf", str(archive), "."], report)
+        finally:
+            await asyncio.to_thread(shutil.rmtree, root, ignore_errors=True)
+        await engine.import_image(archive, _BASE_REPOSITORY, _BASE_TAG)
+    report(f"Made {_BASE_IMAGE}.")
+
+
+async def _run(command: Sequence[str], report: Callable[[str], None]) -> None:
+    """Raises SandboxError with the last line when the command fails. Cancelled, it ends the command."""
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, limit=1 << 20
+    )
+    last_line = ""
+    try:
+        if process.stdout is not None:
+            async for line in process.stdout:
+                last_line = line.decode(errors="replace").rstrip()
+                report(last_line)
+        if await process.wait() != 0:
+            raise SandboxError(f"`{' '.join(command)}` failed: {last_line}")
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()

@@ -1,0 +1,188 @@
+"""One Python session in one container: starts it, hands files in, runs code, stops it. Knows frames and streams, nothing of threads or of other sessions."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from offline_assistants.code_interpreter import kernel_protocol as protocol
+from offline_assistants.code_interpreter.docker_engine import AttachedStream, DockerEngine
+from offline_assistants.errors import SandboxError
+from offline_assistants.ports import ExecutionEnded, ExecutionEvent, FileMade, Image, Logs, SandboxFile
+
+_log = logging.getLogger(__name__)
+
+_READY_TIMEOUT_S = 60.0
+_PRELOAD_TIMEOUT_S = 120.0
+"""The kernel imports its libraries after it said ready and before it takes the first frame."""
+_GRACE_S = 30.0
+"""The kernel itself ends code at its limit; this long after it, the kernel is taken for dead."""
+_INTERRUPT_TIMEOUT_S = 5.0
+_WRITE_TIMEOUT_S = 120.0
+_DIED = "The container of this Python session ended while the code ran. Variables and the files in /mnt/data are lost."
+_HUNG = "The Python session did not come back after its time limit and was ended. Variables and the files in /mnt/data are lost."
+
+
+class SessionDiedError(Exception):
+    """The stream ended or the kernel broke its protocol."""
+
+
+class KernelSession:
+    """Made by `open_session`. One call at a time, and `settle` after each; when `is_alive` is false, only `close` is left."""
+
+    def __init__(self, engine: DockerEngine, container_id: str, stream: AttachedStream, limits: protocol.OutputLimits) -> None:
+        self._engine = engine
+        self._container_id = container_id
+        self._stream = stream
+        self._decoder = protocol.EventDecoder(limits)
+        self._events: Iterator[protocol.KernelEvent] = iter(())
+        self._file_ids: set[str] = set()
+        self._request = 0
+        self._is_answer_due = False
+        self._is_trusted = True
+
+    @property
+    def is_alive(self) -> bool:
+        return self._is_trusted and not self._stream.is_closed
+
+    async def greet(self, limits: protocol.OutputLimits) -> None:
+        """Raises SandboxError when no kernel of ours answers."""
+        try:
+            await self._send(protocol.hello(limits))
+            ready = await self._next_event(_READY_TIMEOUT_S)
+        except (SessionDiedError, TimeoutError) as error:
+            raise SandboxError(f"The sandbox did not start: {self._stream.stderr_tail.strip() or error or 'no answer in time'}.") from error
+        if ready != protocol.Ready(protocol.PROTOCOL):
+            raise SandboxError("The sandbox image belongs to another version. Run `offline-assistants sandbox build`.")
+
+    async def put_files(self, files: Sequence[SandboxFile]) -> list[str]:
+        """Write those that the session does not have yet; a sentence for each that could not be. Raises SandboxUnavailable, SandboxError."""
+        problems: list[str] = []
+        for file in files:
+            if file.file_id in self._file_ids:
+                continue
+            error = await self._put(file)
+            if error is None:
+                self._file_ids.add(file.file_id)
+            else:
+                problems.append(f"The file {file.filename} could not be placed in /mnt/data: {error}.")
+        return problems
+
+    async def run(self, code: str, timeout_s: float) -> AsyncGenerator[ExecutionEvent]:
+        """The events of one call, ExecutionEnded last. Raises SandboxUnavailable when the engine is gone."""
+        num_images = 0
+        try:
+            await self._ask(lambda request: protocol.execute(request, code, timeout_s))
+            async for event in self._events_of_call(timeout_s):
+                match event:
+                    case protocol.LogText(text=text):
+                        yield Logs(text)
+                    case protocol.Png(content=content):
+                        num_images += 1
+                        yield Image(content, f"image_{num_images}.png")
+                    case protocol.File(path=path, content=content):
+                        yield FileMade(f"/mnt/data/{path}", content)
+                    case protocol.Ended(status=status, is_state_lost=is_state_lost):
+                        yield ExecutionEnded(status, is_state_lost)
+                    case _:
+                        pass
+        except SessionDiedError as error:
+            await self._blame(error)
+            yield Logs(f"[{_DIED}]\n")
+            yield ExecutionEnded("crashed", is_state_lost=True)
+        except TimeoutError:
+            self._is_trusted = False
+            yield Logs(f"[{_HUNG}]\n")
+            yield ExecutionEnded("timeout", is_state_lost=True)
+
+    async def settle(self) -> None:
+        """When the last call was left before its end: interrupt it and wait for the end, so that the next answer is the next call's. Else nothing."""
+        if not (self._is_answer_due and self.is_alive):
+            return
+        try:
+            async with asyncio.timeout(_INTERRUPT_TIMEOUT_S):
+                await self._send(protocol.interrupt(self._request))
+                while self._is_answer_due:
+                    await self._next_event(_INTERRUPT_TIMEOUT_S)
+        except (SessionDiedError, TimeoutError):
+            self._is_trusted = False
+        except asyncio.CancelledError:
+            self._is_trusted = False
+            raise
+
+    async def close(self) -> None:
+        """Kill and remove the container. Without an engine there is nothing to remove: hanging up has ended the kernel."""
+        self._is_trusted = False
+        self._stream.close()
+        try:
+            await self._engine.remove(self._container_id)
+        except SandboxError as error:
+            _log.warning("container %s was not removed: %s", self._container_id[:12], error)
+
+    async def _put(self, file: SandboxFile) -> str | None:
+        try:
+            await self._ask(lambda request: protocol.put(request, file.file_id, protocol.link_name(file.filename), file.content))
+            answer = await self._next_event(_PRELOAD_TIMEOUT_S)
+        except (SessionDiedError, TimeoutError) as error:
+            await self._blame(error)
+            raise SandboxError from error
+        return answer.error if isinstance(answer, protocol.PutDone) else None
+
+    async def _blame(self, error: Exception) -> None:
+        """The session is dead. Raises SandboxUnavailable when that is because the engine is gone."""
+        self._is_trusted = False
+        _log.warning("container %s: %s %s", self._container_id[:12], error, self._stream.stderr_tail)
+        await self._engine.ping()
+
+    async def _events_of_call(self, timeout_s: float) -> AsyncGenerator[protocol.KernelEvent]:
+        wait_s = _PRELOAD_TIMEOUT_S
+        while self._is_answer_due:
+            yield await self._next_event(wait_s)
+            wait_s = timeout_s + _GRACE_S
+
+    async def _ask(self, frame_of: Callable[[int], bytes]) -> None:
+        self._request += 1
+        self._is_answer_due = True
+        await self._send(frame_of(self._request))
+
+    async def _send(self, frame: bytes) -> None:
+        try:
+            async with asyncio.timeout(_WRITE_TIMEOUT_S):
+                await self._stream.write(frame)
+        except OSError as error:  # TimeoutError is one, too
+            raise SessionDiedError("nothing can be written to it") from error
+
+    async def _next_event(self, timeout_s: float) -> protocol.KernelEvent:
+        """Raises SessionDiedError, and TimeoutError when nothing at all arrives for `timeout_s`."""
+        try:
+            while (event := next(self._events, None)) is None:
+                async with asyncio.timeout(timeout_s):
+                    data = await self._stream.read()
+                if not data:
+                    raise SessionDiedError("its stream ended")
+                self._events = self._decoder.feed(data)
+        except protocol.ProtocolError as error:
+            raise SessionDiedError(f"it broke the protocol with {error}") from error
+        if not isinstance(event, protocol.Ready) and event.request != self._request:
+            raise SessionDiedError("it answered what nobody asked")
+        if isinstance(event, protocol.PutDone | protocol.Ended):
+            self._is_answer_due = False
+        return event
+
+
+async def open_session(engine: DockerEngine, options: Mapping[str, Any], limits: protocol.OutputLimits) -> KernelSession:
+    """A started container whose kernel has answered. Raises SandboxUnavailable, SandboxError; then nothing is left behind."""
+    container_id = await engine.start_container(options)
+    try:
+        session = KernelSession(engine, container_id, await engine.attach(container_id), limits)
+    except BaseException:
+        await engine.remove(container_id)
+        raise
+    try:
+        await session.greet(limits)
+    except BaseException:
+        await session.close()
+        raise
+    return session

@@ -1,0 +1,141 @@
+"""The folder of the session: takes the host's files in and finds what the code has made. The code owns the folder, so nothing in it is taken on trust."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+_MAX_DEPTH = 32
+_NEVER_REPORTED = {b"__pycache__"}
+
+
+@dataclass(frozen=True)
+class Limits:
+    max_files: int
+    max_file_bytes: int
+    max_total_bytes: int
+
+
+@dataclass(frozen=True)
+class FoundFile:
+    path: str
+    """Relative to the folder."""
+    content: bytes
+
+
+@dataclass(frozen=True)
+class Skipped:
+    path: str
+    """As well as it can be shown."""
+    reason: str
+
+
+class DataFolder:
+    """Remembers identity, size and time of every regular file, so that each change is reported once."""
+
+    def __init__(self, root: str) -> None:
+        self._root = os.fsencode(root)
+        self._seen: dict[bytes, tuple[int, int, int]] = {}
+        self._names_of_inputs: dict[bytes, bytes] = {}
+
+    def put(self, name: str, link: str | None, content: bytes) -> None:
+        """Write an input as `name`, and make `link` a symbolic link to it. What stood there is replaced. Raises OSError."""
+        os.chmod(self._root, 0o700)  # the code may have taken our right to write
+        path = self._path(os.fsencode(name))
+        _remove(path)
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        with open(fd, "wb") as file:
+            file.write(content)
+        self._seen[os.fsencode(name)] = _identity(os.lstat(path))
+        if link:
+            _remove(self._path(os.fsencode(link)))
+            os.symlink(os.fsencode(name), self._path(os.fsencode(link)))
+            self._names_of_inputs[os.fsencode(name)] = os.fsencode(link)
+
+    def changes(self, limits: Limits) -> Iterator[FoundFile | Skipped]:
+        """New and changed regular files, oldest first, up to the limits; what is left out is named with its reason. Links are never followed."""
+        found = dict(self._walk(self._root, _MAX_DEPTH))
+        changed = sorted((info.st_mtime_ns, name) for name, info in found.items() if self._seen.get(name) != _identity(info))
+        self._seen = {name: _identity(info) for name, info in found.items()}
+        num_files = total_bytes = 0
+        for _, name in changed:
+            shown = self._shown_name(name)
+            content = self._read(name, min(limits.max_file_bytes, limits.max_total_bytes - total_bytes))
+            if num_files == limits.max_files:
+                yield Skipped(_printable(shown), f"there are more than {limits.max_files} new files")
+            elif isinstance(content, str):
+                yield Skipped(_printable(shown), content)
+            elif (path := _plain_name(shown)) is None:
+                yield Skipped(_printable(shown), "its name is not plain text")
+            else:
+                num_files, total_bytes = num_files + 1, total_bytes + len(content)
+                yield FoundFile(path, content)
+
+    def _path(self, name: bytes) -> bytes:
+        return self._root + b"/" + name
+
+    def _shown_name(self, name: bytes) -> bytes:
+        """An input that the code changed goes by the name that people know, as long as that still leads to it."""
+        link = self._names_of_inputs.get(name)
+        try:
+            return link if link is not None and os.readlink(self._path(link)) == name else name
+        except OSError:
+            return name
+
+    def _walk(self, folder: bytes, depth: int) -> Iterator[tuple[bytes, os.stat_result]]:
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    info = entry.stat(follow_symlinks=False)
+                    if stat.S_ISREG(info.st_mode):
+                        yield entry.path[len(self._root) + 1 :], info
+                    elif stat.S_ISDIR(info.st_mode) and depth and entry.name not in _NEVER_REPORTED:
+                        yield from self._walk(entry.path, depth - 1)
+        except OSError:
+            return  # closed to us by the code, or a path longer than the system takes: not ours to open
+
+    def _read(self, name: bytes, max_bytes: int) -> bytes | str:
+        """The content, or the reason why there is none. Neither a link nor a pipe nor a file that grows can hold us."""
+        try:
+            fd = os.open(self._path(name), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            with open(fd, "rb") as file:
+                info = os.fstat(fd)
+                if not stat.S_ISREG(info.st_mode):
+                    return "it is not a regular file"
+                if info.st_size > max_bytes:
+                    return f"it is too large ({info.st_size / 1e6:.1f} MB)"
+                return file.read(info.st_size)
+        except OSError as error:
+            return f"it cannot be read ({error.strerror})"
+
+
+def _identity(info: os.stat_result) -> tuple[int, int, int]:
+    return info.st_ino, info.st_size, info.st_mtime_ns
+
+
+def _remove(path: bytes) -> None:
+    """Take away what stands at `path`, a folder with all that is in it. Raises OSError."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return
+    except IsADirectoryError:
+        for entry in list(os.scandir(path)):
+            _remove(entry.path)
+        os.rmdir(path)
+
+
+def _plain_name(name: bytes) -> str | None:
+    """None for what is not UTF-8 or has control characters: the host takes neither."""
+    try:
+        text = name.decode()
+    except UnicodeDecodeError:
+        return None
+    return None if any(ord(character) < 32 or ord(character) == 127 for character in text) else text
+
+
+def _printable(name: bytes) -> str:
+    text = name.decode(errors="backslashreplace")
+    return text if text.isprintable() else ascii(text)[1:-1]
