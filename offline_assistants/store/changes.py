@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Protocol, TypeVar, cast
 
 from offline_assistants.domain.objects import ApiObject
-from offline_assistants.errors import OfflineAssistantsError, RunIsActive
+from offline_assistants.errors import OfflineAssistantsError, RequestError, RunIsActive
 from offline_assistants.store.tables import TABLES, ActiveRun, Equal
 
 T = TypeVar("T", bound=ApiObject)
@@ -75,9 +75,15 @@ class Draft:
         return list(dict.fromkeys(stored + staged))
 
     def put(self, obj: ApiObject) -> None:
+        """Raises RequestError for what could be written but not read again: an infinite number, half a surrogate pair, JSON nested too deep."""
         name = (type(obj), obj.key)
         staged = self.rows.get(name)
-        self.rows[name] = Row(obj, obj.model_dump_json(), staged.seq if staged else next(self._seqs))
+        try:
+            doc = obj.model_dump_json()
+            type(obj).model_validate_json(doc)
+        except ValueError as error:
+            raise RequestError(f"The {TABLES[type(obj)].noun} cannot be kept as JSON: {error}") from error
+        self.rows[name] = Row(obj, doc, staged.seq if staged else next(self._seqs))
 
     def delete(self, cls: type[ApiObject], key: str) -> None:
         self.rows[cls, key] = None

@@ -35,12 +35,14 @@ import duckdb
 from offline_assistants.domain.objects import ApiObject, Run
 from offline_assistants.errors import OfflineAssistantsError, StoreError, StoreFull
 from offline_assistants.store.changes import Change, Committed, Draft, Name, Precondition, T, Update
-from offline_assistants.store.tables import TABLES, Equal, Filters, filters, load_migrations, load_statements
+from offline_assistants.store.tables import TABLES, ActiveRun, Condition, Equal, family, load_migrations, load_statements, wanted
 from offline_assistants.store.write_thread import WriteThread
 
 _log = logging.getLogger(__name__)
 _FATAL = (duckdb.FatalException, duckdb.InternalException)
 _NO_FILTER: Mapping[str, Any] = {}
+_STRETCH = 200
+"""Objects that `list_all` has in memory at a time."""
 Order = Literal["asc", "desc"]
 Args = ParamSpec("Args")
 Value = TypeVar("Value")
@@ -119,21 +121,18 @@ class DuckDBStore:
         `parent` compares immutable columns (see tables.py) and is fast; `where` compares top-level fields of the objects that are left. Raises NotFound
         with `param` when a cursor is not among the parent's objects.
         """
-        return await self._read(self._list_page, cls, filters(cls, parent, {}), filters(cls, {}, where), limit, order, after, before)
+        return await self._read(self._list_page, cls, family(cls, parent), wanted(cls, where), limit, order, after, before)
 
     async def list_all(self, cls: type[T], *, parent: Equal = _NO_FILTER, where: Mapping[str, str | None] = _NO_FILTER) -> AsyncIterator[T]:
-        """All objects, oldest first, a page at a time; those that are deleted meanwhile may be missing."""
-        chosen, last = filters(cls, parent, where), -1
-        while True:
-            rows = await self._read(self._rows, cls, chosen.also("seq > ?", last), "ASC", 200)
-            for _, obj in rows:
+        """All objects that there are now, oldest first; those deleted meanwhile may be missing."""
+        relatives = family(cls, parent)
+        places = await self._read(self._places, cls, relatives, wanted(cls, where), "ASC", None)
+        for start in range(0, len(places), _STRETCH):
+            for obj in await self._read(self._stretch, cls, relatives, places[start : start + _STRETCH]):
                 yield obj
-            if len(rows) < 200:
-                return
-            last = rows[-1][0]
 
     async def count(self, cls: type[ApiObject], *, parent: Equal = _NO_FILTER, where: Mapping[str, str | None] = _NO_FILTER) -> int:
-        return await self._read(self._count, cls, filters(cls, parent, where))
+        return await self._read(self._count, cls, family(cls, parent), wanted(cls, where))
 
     async def active_runs(self) -> list[Run]:
         """The runs that hold a thread, oldest first: those to go on with after a restart."""
@@ -177,6 +176,7 @@ class DuckDBStore:
         with _translated(self._directory):
             if self._directory is not None:
                 self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+                self._directory.chmod(0o700)
             self._connection = _open_locked_down(self._directory)
             self._seqs = itertools.count(1)
             try:
@@ -225,33 +225,40 @@ class DuckDBStore:
         words = TABLES[cls].words | {"places": ", ".join("?" * len(keys))}
         return {key: cls.model_validate_json(doc) for key, doc in self._query("docs", words, keys)}
 
-    def _rows(self, cls: type[T], chosen: Filters, direction: str, limit: int) -> list[tuple[int, T]]:
-        words = TABLES[cls].words | {"filters": chosen.sql, "direction": direction}
-        return [(seq, cls.model_validate_json(doc)) for seq, doc in self._query("page", words, [*chosen.values, limit])]
+    def _places(self, cls: type[ApiObject], relatives: Condition, chosen: Condition, direction: str, limit: int | None) -> list[int]:
+        words = TABLES[cls].words | {"family": relatives.sql, "wanted": chosen.sql, "direction": direction}
+        return [seq for (seq,) in self._query("places", words, [*relatives.values, *chosen.values, limit])]
 
-    def _list_page(self, cls: type[T], family: Filters, where: Filters, limit: int, order: Order, after: str | None, before: str | None) -> Page[T]:
-        chosen = Filters(f"{family.sql} AND {where.sql}", [*family.values, *where.values])
+    def _stretch(self, cls: type[T], relatives: Condition, places: list[int]) -> list[T]:
+        if not places:
+            return []
+        bounds = sorted((places[0], places[-1]))
+        docs = dict(self._query("stretch", TABLES[cls].words | {"family": relatives.sql}, [*relatives.values, *bounds]))
+        return [cls.model_validate_json(docs[seq]) for seq in places if seq in docs]
+
+    def _list_page(self, cls: type[T], relatives: Condition, chosen: Condition, limit: int, order: Order, after: str | None, before: str | None) -> Page[T]:
         later, earlier = ("seq > ?", "seq < ?") if order == "asc" else ("seq < ?", "seq > ?")
+        cut = relatives
         if after is not None:
-            chosen = chosen.also(later, self._place(cls, family, after, "after"))
+            cut = cut.also(later, self._place(cls, relatives, after, "after"))
         if before is not None:
-            chosen = chosen.also(earlier, self._place(cls, family, before, "before"))
-        backwards = before is not None and after is None
-        direction = "ASC" if (order == "asc") != backwards else "DESC"
-        rows = self._rows(cls, chosen, direction, limit + 1)
-        items = [obj for _, obj in rows[:limit]]
-        return Page(items[::-1] if backwards else items, has_more=len(rows) > limit)
+            cut = cut.also(earlier, self._place(cls, relatives, before, "before"))
+        is_backwards = before is not None and after is None
+        places = self._places(cls, cut, chosen, "ASC" if (order == "asc") != is_backwards else "DESC", limit + 1)
+        items = self._stretch(cls, relatives, places[:limit])
+        return Page(items[::-1] if is_backwards else items, has_more=len(places) > limit)
 
-    def _place(self, cls: type[ApiObject], family: Filters, key: str, param: str) -> int:
-        rows = self._query("place", TABLES[cls].words | {"filters": family.sql}, [key, *family.values])
+    def _place(self, cls: type[ApiObject], relatives: Condition, key: str, param: str) -> int:
+        rows = self._query("place", TABLES[cls].words | {"family": relatives.sql}, [key, *relatives.values])
         if not rows:
             error = TABLES[cls].not_found(key)
             error.param = param
             raise error
         return rows[0][0]
 
-    def _count(self, cls: type[ApiObject], chosen: Filters) -> int:
-        return self._query("count", TABLES[cls].words | {"filters": chosen.sql}, chosen.values)[0][0]
+    def _count(self, cls: type[ApiObject], relatives: Condition, chosen: Condition) -> int:
+        words = TABLES[cls].words | {"family": relatives.sql, "wanted": chosen.sql}
+        return self._query("count", words, [*relatives.values, *chosen.values])[0][0]
 
     def _active_runs(self) -> list[Run]:
         return [Run.model_validate_json(doc) for (doc,) in self._query("active_runs", {})]
@@ -276,7 +283,7 @@ class DuckDBStore:
         outcomes = [self._stage(request, draft, is_full=is_full) for request in requests]
         for cls in TABLES:
             self._flush(cls, draft)
-        self._has_deleted = self._has_deleted or bool(draft.deleted)
+        self._has_deleted = self._has_deleted or any(cls is not ActiveRun for cls, _ in draft.deleted)
         return outcomes
 
     def _stage(self, request: _Request, draft: Draft, *, is_full: bool) -> Committed | Exception:
@@ -379,8 +386,8 @@ class _Stored:
         return self._docs[cls, key]
 
     def keys(self, cls: type[ApiObject], parent: Equal) -> list[str]:
-        chosen = filters(cls, parent, {})
-        rows = self._connection.execute(self._sql["keys"].format_map(TABLES[cls].words | {"filters": chosen.sql}), chosen.values).fetchall()
+        chosen = family(cls, parent)
+        rows = self._connection.execute(self._sql["keys"].format_map(TABLES[cls].words | {"family": chosen.sql}), chosen.values).fetchall()
         return [key for (key,) in rows]
 
 

@@ -6,19 +6,24 @@ SELECT key, doc FROM {table} WHERE key IN ({places});
 
 -- name: keys
 -- The children of a parent, oldest first.
-SELECT key FROM {table} WHERE {filters} ORDER BY seq;
+SELECT key FROM {table} WHERE {family} ORDER BY seq;
 
 -- name: place
 -- Where an object stands in the order of creation, if it is among those listed.
-SELECT seq FROM {table} WHERE key = ? AND {filters};
+SELECT seq FROM {table} WHERE key = ? AND {family};
 
--- name: page
--- One page, and one row more that tells whether another page follows.
-SELECT seq, doc FROM {table} WHERE {filters} ORDER BY seq {direction} LIMIT ?;
+-- name: places
+-- Where the objects of a page stand, without their documents: to sort documents costs more than to read a page. The family (a parent's children) is
+-- materialized first, because a condition on documents beside one on an indexed column makes DuckDB forget the index.
+WITH family AS MATERIALIZED (SELECT seq, doc FROM {table} WHERE {family}) SELECT seq FROM family WHERE {wanted} ORDER BY seq {direction} LIMIT ?;
+
+-- name: stretch
+-- Documents between two places.
+SELECT seq, doc FROM {table} WHERE {family} AND seq BETWEEN ? AND ?;
 
 -- name: count
 -- How many objects there are.
-SELECT count(*) FROM {table} WHERE {filters};
+WITH family AS MATERIALIZED (SELECT doc FROM {table} WHERE {family}) SELECT count(*) FROM family WHERE {wanted};
 
 -- name: active_runs
 -- The runs that hold a thread, oldest first.

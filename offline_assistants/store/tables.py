@@ -75,23 +75,29 @@ TABLES: Mapping[type[ApiObject], Table] = {
 
 
 @dataclass(frozen=True)
-class Filters:
-    """Which rows of a table are meant."""
+class Condition:
+    """Which rows are meant."""
 
-    sql: str
-    values: list[object]
+    sql: str = "true"
+    values: tuple[object, ...] = ()
 
-    def also(self, sql: str, value: object) -> Filters:
-        return Filters(f"{self.sql} AND {sql}", [*self.values, value])
+    def also(self, sql: str, value: object) -> Condition:
+        return Condition(f"{self.sql} AND {sql}", (*self.values, value))
 
 
-def filters(cls: type[ApiObject], parent: Equal, where: Mapping[str, str | None]) -> Filters:
-    """`parent` compares columns, `where` top-level fields of the document (None: null or absent). Raises ValueError for names that there are not."""
-    result = Filters("true", [])
+def family(cls: type[ApiObject], parent: Equal) -> Condition:
+    """The objects of a parent, by columns. Raises ValueError for a column that there is not."""
+    result = Condition()
     for column, value in parent.items():
         if column not in TABLES[cls].columns:
             raise ValueError(f"{TABLES[cls].name} has no column {column}")
         result = result.also(f"{column} = ?", value)
+    return result
+
+
+def wanted(cls: type[ApiObject], where: Mapping[str, str | None]) -> Condition:
+    """Objects by top-level fields of their documents; None: null or absent. Raises ValueError for a field that there is not."""
+    result = Condition()
     for field, value in where.items():
         if field not in cls.model_fields:
             raise ValueError(f"{cls.__name__} has no field {field}")

@@ -1,0 +1,188 @@
+"""File contents by their sha256, on the disk. Knows nothing of files' names or of who uses a content.
+
+directory/3f/3fa9...      a content; never changes
+directory/unfinished/     contents that are still arriving; emptied at start
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+import threading
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from offline_assistants.errors import StoreError, StoreFull
+
+Args = ParamSpec("Args")
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True, slots=True)
+class BlobInfo:
+    digest: str
+    """sha256, hex."""
+    size: int
+    """Bytes."""
+
+
+class BlobStore:
+    def __init__(self, directory: Path, *, min_free_bytes: int = 256 * 2**20, num_threads: int = 4) -> None:
+        self._directory = directory
+        self._min_free_bytes = min_free_bytes
+        self._threads = ThreadPoolExecutor(num_threads, thread_name_prefix="blobs")
+        self._lock = threading.Lock()
+        self._num_puts: Counter[str] = Counter()
+        """How often each content arrived since the start and was not taken back."""
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, directory: Path, *, min_free_bytes: int = 256 * 2**20) -> AsyncGenerator[BlobStore]:
+        """The blobs in a directory of their own, made if need be. Nothing new is accepted when the disk has less than `min_free_bytes`. Raises StoreError."""
+        blobs = cls(directory, min_free_bytes=min_free_bytes)
+        try:
+            await blobs._call(blobs._prepare)
+            yield blobs
+        finally:
+            await asyncio.to_thread(blobs._threads.shutdown)
+
+    async def put(self, chunks: AsyncIterator[bytes]) -> BlobInfo:
+        """Keep a content as it arrives. On the disk when this returns, gone when it raises. Raises StoreFull, StoreError, and what `chunks` raises."""
+        arrival = await self._call(_Arrival, self._directory / "unfinished")
+        try:
+            async for chunk in chunks:
+                await self._call(self._write, arrival, chunk)
+            return await self._call(self._keep, arrival)
+        finally:
+            self._threads.submit(arrival.discard)  # not awaited: the caller may be cancelled
+
+    async def put_bytes(self, content: bytes) -> BlobInfo:
+        async def chunks() -> AsyncGenerator[bytes]:
+            yield content
+
+        return await self.put(chunks())
+
+    async def read(self, digest: str) -> bytes:
+        """Raises StoreError when it is not there."""
+        return await self._call(self.path(digest).read_bytes)
+
+    def path(self, digest: str) -> Path:
+        """Where the content is, for streaming. Raises ValueError for what is no digest."""
+        if not re.fullmatch("[0-9a-f]{64}", digest):
+            raise ValueError(f"{digest!r} is no sha256 digest")
+        return self._directory / digest[:2] / digest
+
+    async def delete(self, digest: str) -> None:
+        """Forget a content that no object names any more; no error if there is none.
+
+        Each call takes back one `put`. So a content that just arrived a second time stays although its first file is deleted before the second is committed.
+        """
+        await self._call(self._delete, self.path(digest))
+
+    async def sweep(self, in_use: set[str]) -> int:
+        """Forget what is not in use, except what arrived since the start: its object may not be committed yet. Returns how many."""
+        return await self._call(self._sweep, in_use)
+
+    # ── On the threads ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _call(self, function: Callable[Args, Value], *args: Args.args, **kwargs: Args.kwargs) -> Value:
+        def call() -> Value:
+            with _translated():
+                return function(*args, **kwargs)
+
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+
+    def _prepare(self) -> None:
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._directory.chmod(0o700)
+        unfinished = self._directory / "unfinished"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(mode=0o700)
+
+    def _write(self, arrival: _Arrival, chunk: bytes) -> None:
+        if shutil.disk_usage(self._directory).free - len(chunk) < self._min_free_bytes:
+            raise StoreFull
+        arrival.write(chunk)
+
+    def _keep(self, arrival: _Arrival) -> BlobInfo:
+        info = arrival.finish()
+        path = self.path(info.digest)
+        with self._lock:
+            self._num_puts[info.digest] += 1
+            if not path.exists():
+                path.parent.mkdir(mode=0o700, exist_ok=True)
+                arrival.path.rename(path)
+        _sync_directory(path.parent)
+        _sync_directory(self._directory)
+        return info
+
+    def _delete(self, path: Path) -> None:
+        with self._lock:
+            self._num_puts[path.name] -= 1
+            if self._num_puts[path.name] <= 0:
+                del self._num_puts[path.name]
+                path.unlink(missing_ok=True)
+
+    def _sweep(self, in_use: set[str]) -> int:
+        num_swept = 0
+        for path in self._directory.glob("??/*"):
+            with self._lock:
+                if path.name not in in_use and path.name not in self._num_puts:
+                    path.unlink(missing_ok=True)
+                    num_swept += 1
+        return num_swept
+
+
+class _Arrival:
+    """A content that is still arriving, in a file of its own."""
+
+    def __init__(self, directory: Path) -> None:
+        handle, name = tempfile.mkstemp(dir=directory)  # mode 0600
+        self.path = Path(name)
+        self._file = os.fdopen(handle, "wb")
+        self._hash = hashlib.sha256()
+        self._size = 0
+        self._lock = threading.Lock()  # a cancelled caller may discard it while a thread still writes
+
+    def write(self, chunk: bytes) -> None:
+        with self._lock:
+            self._file.write(chunk)
+            self._hash.update(chunk)
+            self._size += len(chunk)
+
+    def finish(self) -> BlobInfo:
+        with self._lock:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            return BlobInfo(self._hash.hexdigest(), self._size)
+
+    def discard(self) -> None:
+        with self._lock:
+            self._file.close()
+            self.path.unlink(missing_ok=True)
+
+
+def _sync_directory(directory: Path) -> None:
+    """Make names in a directory as durable as the files they name."""
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _translated() -> Generator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreError from error
