@@ -54,6 +54,11 @@ class EnginePool:
         self._engines.clear()
         self._disk.shutdown()
 
+    @property
+    def process_ids(self) -> list[int]:
+        """Of the workers that run."""
+        return [process_id for engine in self._engines.values() if (process_id := engine.process_id) is not None]
+
     # ── The port ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def generate(self, model: str, chat: Chat, sampling: SamplingParams) -> AsyncGenerator[Delta]:
