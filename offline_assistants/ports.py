@@ -5,7 +5,7 @@ All that compute are stateless towards the rest and may crash; all that is taken
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -123,8 +123,8 @@ class ModelInfo:
 class Engines(Protocol):
     """Generates chat turns for many callers at once. Knows each model's template and tool call syntax, so callers never see either."""
 
-    def generate(self, model: str, chat: Chat, sampling: SamplingParams) -> AsyncIterator[Delta]:
-        """Text and tool calls as they are decoded; the last delta is Finished. Closing the iterator cancels.
+    def generate(self, model: str, chat: Chat, sampling: SamplingParams) -> AsyncGenerator[Delta]:
+        """Text and tool calls as they are decoded; the last delta is Finished. Closing the generator cancels.
 
         Raises ModelNotFound, ModelNotLoaded, ContextOverflow, EngineBusy, EngineError (the worker died), RequestError (a schema that cannot be honoured).
         """
@@ -245,8 +245,8 @@ ExecutionEvent = Logs | Image | FileMade | ExecutionEnded
 class Sandbox(Protocol):
     """Runs a thread's Python code where it can do no harm."""
 
-    def execute(self, thread_id: str, code: str, files: Sequence[SandboxFile], timeout_s: float) -> AsyncIterator[ExecutionEvent]:
-        """Logs, images and files as they come, ExecutionEnded last; an exception in the user's code is a result. Closing the iterator interrupts the code.
+    def execute(self, thread_id: str, code: str, files: Sequence[SandboxFile], timeout_s: float) -> AsyncGenerator[ExecutionEvent]:
+        """Logs, images and files as they come, ExecutionEnded last; an exception in the user's code is a result. Closing the generator interrupts the code.
 
         Variables and files last from call to call of a thread. Raises SandboxUnavailable (no engine, no image), SandboxError.
         """

@@ -436,6 +436,13 @@ class FileSearchResult(Sparse):
     start_index: int | None = None
     """Extension: where the passage begins in the file's canonical text, in characters."""
 
+    def text(self) -> str:
+        return "".join(content.text for content in self.content or [])
+
+    def cut(self, num_characters: int) -> FileSearchResult:
+        """The same with only the beginning of its text."""
+        return self.model_copy(update={"content": [SearchResultContent(text=self.text()[:num_characters])]})
+
 
 class FileSearchDetails(Shape):
     ranking_options: RankingOptions | None = None
@@ -448,6 +455,10 @@ class FileSearchCall(Shape):
     id: str
     type: Literal["file_search"] = "file_search"
     file_search: FileSearchDetails
+
+    def without_content(self) -> FileSearchCall:
+        results = [result.model_copy(update={"content": None}) for result in self.file_search.results]
+        return self.model_copy(update={"file_search": self.file_search.model_copy(update={"results": results})})
 
 
 class FunctionCallDetails(Shape):
@@ -500,6 +511,13 @@ class RunStep(ApiObject):
     usage: Usage | None = None
     metadata: Metadata = {}
 
+    def wire(self, *, with_search_content: bool = False) -> dict[str, Any]:
+        """Passages that were found are left out unless a client asks for them with include[]."""
+        if with_search_content or not isinstance(self.step_details, ToolCallsDetails):
+            return super().wire()
+        calls = [call.without_content() if isinstance(call, FileSearchCall) else call for call in self.step_details.tool_calls]
+        return self.model_copy(update={"step_details": ToolCallsDetails(tool_calls=calls)}).model_dump(mode="json")
+
 
 # ── Files and vector stores ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -533,6 +551,10 @@ class ExpiresAfter(Shape):
     anchor: Literal["last_active_at"] = "last_active_at"
     days: int = Field(ge=1, le=365)
 
+    def after(self, last_active_at: int) -> int:
+        """When a vector store that was last used then expires."""
+        return last_active_at + self.days * 86_400
+
 
 class VectorStore(ApiObject):
     object: Literal["vector_store"] = "vector_store"
@@ -546,6 +568,10 @@ class VectorStore(ApiObject):
     expires_at: int | None = None
     last_active_at: int | None = None
     metadata: Metadata = {}
+
+    def used(self, now: int) -> VectorStore:
+        """The same, active now: its expiry moves on."""
+        return self.model_copy(update={"last_active_at": now, "expires_at": self.expires_after.after(now) if self.expires_after else None})
 
 
 class StaticChunking(Shape):

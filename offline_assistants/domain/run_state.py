@@ -86,7 +86,7 @@ TRANSITIONS: dict[RunStatus, dict[type[RunEvent], RunStatus]] = {
         Failed: "failed",
         TimedOut: "expired",
     },
-    "requires_action": {ToolOutputsSubmitted: "queued", CancelRequested: "cancelling", Failed: "failed", TimedOut: "expired"},
+    "requires_action": {ToolOutputsSubmitted: "queued", CancelRequested: "cancelling", TimedOut: "expired"},
     "cancelling": {Stopped: "cancelled", Completed: "completed", TokenLimitReached: "incomplete", Failed: "failed", TimedOut: "expired"},
     "completed": {},
     "incomplete": {},

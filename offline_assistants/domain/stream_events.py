@@ -14,7 +14,10 @@ from offline_assistants.domain.objects import Annotation, ApiObject, CodeOutput,
 EVENT_NAMES = frozenset(
     {
         "thread.created",
-        *(f"thread.run.{s}" for s in ("created", "queued", "in_progress", "requires_action", "completed", "incomplete", "failed", "cancelling", "cancelled", "expired")),
+        *(
+            f"thread.run.{s}"
+            for s in ("created", "queued", "in_progress", "requires_action", "completed", "incomplete", "failed", "cancelling", "cancelled", "expired")
+        ),
         *(f"thread.run.step.{s}" for s in ("created", "in_progress", "delta", "completed", "failed", "cancelled", "expired")),
         *(f"thread.message.{s}" for s in ("created", "in_progress", "delta", "completed", "incomplete")),
         "error",
@@ -30,8 +33,15 @@ class StreamEvent:
     event: str
     data: ApiObject | dict[str, Any]
 
-    def wire(self) -> dict[str, Any]:
-        return self.data.wire() if isinstance(self.data, ApiObject) else self.data
+    def wire(self, *, with_search_content: bool = False) -> dict[str, Any]:
+        """The JSON that a client gets; passages that were found only where it asked for them."""
+        match self.data:
+            case RunStep():
+                return self.data.wire(with_search_content=with_search_content)
+            case ApiObject():
+                return self.data.wire()
+            case _:
+                return self.data
 
 
 def text_delta(message: Message, index: int, value: str, *, is_first: bool, annotations: list[dict[str, Any]] | None = None) -> StreamEvent:

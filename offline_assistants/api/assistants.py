@@ -1,0 +1,88 @@
+"""/v1/assistants"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+
+from offline_assistants.api.parts import Parts, PartsDep, deleted, page_of
+from offline_assistants.api.requests import CreateAssistant, Limit, ModifyAssistant, Order
+from offline_assistants.api.resources import plan_resources
+from offline_assistants.domain.objects import Assistant
+from offline_assistants.errors import NotFound
+from offline_assistants.store.changes import Delete, Exists, Put, Update
+
+router = APIRouter(prefix="/v1/assistants")
+
+
+def unknown_assistant(assistant_id: str) -> NotFound:
+    return NotFound(f"No assistant found with id '{assistant_id}'.")
+
+
+async def get_assistant(parts: Parts, assistant_id: str) -> Assistant:
+    assistant = await parts.store.get(Assistant, assistant_id)
+    if assistant is None:
+        raise unknown_assistant(assistant_id)
+    return assistant
+
+
+@router.post("")
+async def create_assistant(body: CreateAssistant, parts: PartsDep) -> dict[str, Any]:
+    await parts.check_model(body.model)
+    plan = await plan_resources(parts, body.tool_resources, tools=body.tools)
+    assistant = Assistant(
+        id=parts.ids.new("asst_"),
+        created_at=parts.now(),
+        name=body.name,
+        description=body.description,
+        model=body.model,
+        instructions=body.instructions,
+        tools=body.tools,
+        top_p=1.0 if body.top_p is None else body.top_p,
+        temperature=1.0 if body.temperature is None else body.temperature,
+        reasoning_effort=body.reasoning_effort,
+        tool_resources=plan.resources,
+        metadata=body.metadata or {},
+        response_format=body.response_format or "auto",
+    )
+    await parts.store.commit([*plan.changes, Put(assistant)], require=plan.require)
+    plan.start(parts.ingestion)
+    return assistant.wire()
+
+
+@router.get("")
+async def list_assistants(parts: PartsDep, limit: Limit = 20, order: Order = "desc", after: str | None = None, before: str | None = None) -> dict[str, Any]:
+    page = await parts.store.list_page(Assistant, limit=limit, order=order, after=after, before=before)
+    return page_of(page.items, has_more=page.has_more)
+
+
+@router.get("/{assistant_id}")
+async def retrieve_assistant(assistant_id: str, parts: PartsDep) -> dict[str, Any]:
+    return (await get_assistant(parts, assistant_id)).wire()
+
+
+@router.post("/{assistant_id}")
+async def modify_assistant(assistant_id: str, body: ModifyAssistant, parts: PartsDep) -> dict[str, Any]:
+    if body.model is not None:
+        await parts.check_model(body.model)
+    fields = {name: getattr(body, name) for name in body.model_fields_set - {"tool_resources"}}
+    for name, default in (("tools", []), ("metadata", {}), ("response_format", "auto"), ("temperature", 1.0), ("top_p", 1.0)):
+        if name in fields and fields[name] is None:
+            fields[name] = default
+    if fields.get("model", "") is None:
+        del fields["model"]
+    old = await get_assistant(parts, assistant_id)
+    plan = await plan_resources(parts, body.tool_resources, tools=fields.get("tools", old.tools), old=old.tool_resources)
+    fields["tool_resources"] = plan.resources
+    update = Update(Assistant, assistant_id, lambda assistant: assistant.model_copy(update=fields), unknown_assistant(assistant_id))
+    done = await parts.store.commit([*plan.changes, update], require=plan.require)
+    plan.start(parts.ingestion)
+    return done[update].wire()
+
+
+@router.delete("/{assistant_id}")
+async def delete_assistant(assistant_id: str, parts: PartsDep) -> dict[str, Any]:
+    """Its threads, messages and runs stay."""
+    await parts.store.commit([Delete(Assistant, assistant_id)], require=[Exists(Assistant, assistant_id, unknown_assistant(assistant_id))])
+    return deleted(assistant_id, "assistant.deleted")

@@ -1,0 +1,72 @@
+"""What the routes are given: the parts of the server, and the shapes that lists share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import Depends, Request
+
+from offline_assistants.domain.ids import Clock, Ids
+from offline_assistants.domain.objects import ApiObject
+from offline_assistants.errors import ModelNotFound
+from offline_assistants.ingestion import Ingestion
+from offline_assistants.ports import Engines, Sandbox
+from offline_assistants.runs.history import History
+from offline_assistants.runs.search import FileSearch
+from offline_assistants.runs.supervisor import Supervisor
+from offline_assistants.store.blobs import BlobStore
+from offline_assistants.store.duckdb_store import DuckDBStore
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Made and joined by `bootstrap`."""
+
+    store: DuckDBStore
+    blobs: BlobStore
+    engines: Engines
+    sandbox: Sandbox
+    ingestion: Ingestion
+    search: FileSearch
+    supervisor: Supervisor
+    history: History
+    ids: Ids
+    now: Clock
+    run_expires_after_s: int
+    max_file_bytes: int
+
+    async def check_model(self, model: str) -> None:
+        """Raises ModelNotFound, naming the models there are."""
+        known = [each.model_id for each in await self.engines.list_models()]
+        if model not in known:
+            there_are = f"There are: {', '.join(known)}." if known else "There is none: put a GGUF file into the models folder."
+            raise ModelNotFound(f"The model '{model}' does not exist on this machine. {there_are}", param="model")
+
+
+def _parts(request: Request) -> Parts:
+    return request.app.state.parts
+
+
+PartsDep = Annotated[Parts, Depends(_parts)]
+
+
+def page_of(objects: Sequence[ApiObject], *, has_more: bool) -> dict[str, Any]:
+    """A page of a list, as it goes over the wire."""
+    return page_of_wires([each.wire() for each in objects], has_more=has_more)
+
+
+def page_of_wires(wires: list[dict[str, Any]], *, has_more: bool) -> dict[str, Any]:
+    """The same for objects that are JSON already. An empty page has null ids."""
+    return {
+        "object": "list",
+        "data": wires,
+        "first_id": wires[0]["id"] if wires else None,
+        "last_id": wires[-1]["id"] if wires else None,
+        "has_more": has_more,
+    }
+
+
+def deleted(object_id: str, kind: str) -> dict[str, Any]:
+    return {"id": object_id, "object": kind, "deleted": True}

@@ -1,0 +1,205 @@
+"""The bodies that clients send, checked field by field. Knows nothing of what is done with them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import Query
+from pydantic import AfterValidator, Field, StringConstraints
+
+from offline_assistants.domain.objects import (
+    Attachment,
+    Attributes,
+    ChunkingStrategy,
+    ExpiresAfter,
+    ImageFilePart,
+    ImageUrlPart,
+    Metadata,
+    ReasoningEffort,
+    ResponseFormatOption,
+    Shape,
+    Temperature,
+    Tool,
+    ToolChoice,
+    TopP,
+    TruncationStrategy,
+)
+
+Name = Annotated[str, StringConstraints(max_length=256)]
+Description = Annotated[str, StringConstraints(max_length=512)]
+Instructions = Annotated[str, StringConstraints(max_length=256_000)]
+Tools = Annotated[list[Tool], Field(max_length=128)]
+MessageText = Annotated[str, StringConstraints(max_length=256_000)]
+Limit = Annotated[int, Query(ge=1, le=100)]
+Order = Literal["asc", "desc"]
+Include = Annotated[list[Literal["step_details.tool_calls[*].file_search.results[*].content"]], Query(alias="include[]")]
+
+
+def _check_attributes(value: Attributes) -> Attributes:
+    if len(value) > 16:
+        raise ValueError(f"attributes hold at most 16 pairs, not {len(value)}")
+    for key, each in value.items():
+        if len(key) > 64 or (isinstance(each, str) and len(each) > 512):
+            raise ValueError(f"the attribute {key[:64]!r} is too long: a key has at most 64 characters, a text value 512")
+    return value
+
+
+CheckedAttributes = Annotated[Attributes, AfterValidator(_check_attributes)]
+
+
+class CodeInterpreterResourcesIn(Shape):
+    file_ids: list[str] = Field(default=[], max_length=20)
+
+
+class VectorStoreIn(Shape):
+    """A vector store to be made on the way."""
+
+    file_ids: list[str] = []
+    chunking_strategy: ChunkingStrategy | None = None
+    metadata: Metadata | None = None
+
+
+class FileSearchResourcesIn(Shape):
+    vector_store_ids: list[str] = Field(default=[], max_length=1)
+    vector_stores: list[VectorStoreIn] = Field(default=[], max_length=1)
+
+
+class ToolResourcesIn(Shape):
+    code_interpreter: CodeInterpreterResourcesIn | None = None
+    file_search: FileSearchResourcesIn | None = None
+
+
+class CreateAssistant(Shape):
+    model: str
+    name: Name | None = None
+    description: Description | None = None
+    instructions: Instructions | None = None
+    reasoning_effort: ReasoningEffort | None = None
+    tools: Tools = []
+    tool_resources: ToolResourcesIn | None = None
+    metadata: Metadata | None = None
+    temperature: Temperature | None = None
+    top_p: TopP | None = None
+    response_format: ResponseFormatOption | None = None
+
+
+class ModifyAssistant(Shape):
+    model: str | None = None
+    name: Name | None = None
+    description: Description | None = None
+    instructions: Instructions | None = None
+    reasoning_effort: ReasoningEffort | None = None
+    tools: Tools | None = None
+    tool_resources: ToolResourcesIn | None = None
+    metadata: Metadata | None = None
+    temperature: Temperature | None = None
+    top_p: TopP | None = None
+    response_format: ResponseFormatOption | None = None
+
+
+class TextIn(Shape):
+    type: Literal["text"] = "text"
+    text: MessageText
+
+
+ContentIn = Annotated[TextIn | ImageFilePart | ImageUrlPart, Field(discriminator="type")]
+
+
+class CreateMessage(Shape):
+    role: Literal["user", "assistant"]
+    content: MessageText | Annotated[list[ContentIn], Field(min_length=1)]
+    attachments: list[Attachment] | None = None
+    metadata: Metadata | None = None
+
+
+class ModifyMetadata(Shape):
+    """A message or a run: nothing but its metadata can be changed."""
+
+    metadata: Metadata | None = None
+
+
+class CreateThread(Shape):
+    messages: list[CreateMessage] = []
+    tool_resources: ToolResourcesIn | None = None
+    metadata: Metadata | None = None
+
+
+class ModifyThread(Shape):
+    tool_resources: ToolResourcesIn | None = None
+    metadata: Metadata | None = None
+
+
+class RunOptions(Shape):
+    """What creating a run takes, with a thread or without."""
+
+    assistant_id: str
+    model: str | None = None
+    reasoning_effort: ReasoningEffort | None = None
+    instructions: str | None = None
+    tools: Tools | None = None
+    metadata: Metadata | None = None
+    temperature: Temperature | None = None
+    top_p: TopP | None = None
+    stream: bool | None = None
+    max_prompt_tokens: int | None = Field(default=None, ge=256)
+    max_completion_tokens: int | None = Field(default=None, ge=256)
+    truncation_strategy: TruncationStrategy | None = None
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: bool = True
+    response_format: ResponseFormatOption | None = None
+
+
+class CreateRun(RunOptions):
+    additional_instructions: str | None = None
+    additional_messages: list[CreateMessage] | None = None
+
+
+class CreateThreadAndRun(RunOptions):
+    thread: CreateThread = CreateThread()
+    tool_resources: ToolResourcesIn | None = None
+
+
+class ToolOutput(Shape):
+    tool_call_id: str
+    output: str = ""
+
+
+class SubmitToolOutputs(Shape):
+    tool_outputs: list[ToolOutput]
+    stream: bool | None = None
+
+
+class CreateVectorStore(Shape):
+    name: str | None = None
+    description: str | None = None
+    file_ids: list[str] = Field(default=[], max_length=500)
+    expires_after: ExpiresAfter | None = None
+    chunking_strategy: ChunkingStrategy | None = None
+    metadata: Metadata | None = None
+
+
+class ModifyVectorStore(Shape):
+    name: str | None = None
+    expires_after: ExpiresAfter | None = None
+    metadata: Metadata | None = None
+
+
+class CreateVectorStoreFile(Shape):
+    file_id: str
+    attributes: CheckedAttributes | None = None
+    chunking_strategy: ChunkingStrategy | None = None
+
+
+class CreateFileBatch(Shape):
+    file_ids: list[str] = Field(default=[], max_length=2000)
+    files: list[CreateVectorStoreFile] = Field(default=[], max_length=2000)
+    attributes: CheckedAttributes | None = None
+    chunking_strategy: ChunkingStrategy | None = None
+
+
+class SearchVectorStore(Shape):
+    query: str | list[str]
+    rewrite_query: bool = False
+    max_num_results: int = Field(default=10, ge=1, le=50)
+    filters: dict[str, Any] | None = None
+    ranking_options: dict[str, Any] | None = None

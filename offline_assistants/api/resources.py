@@ -1,0 +1,103 @@
+"""From what a client asks its tools to reach to what is kept: files are checked, vector stores asked for on the way are planned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from offline_assistants.api.parts import Parts
+from offline_assistants.api.requests import ToolResourcesIn
+from offline_assistants.domain.objects import (
+    Attachment,
+    CodeInterpreterResources,
+    ExpiresAfter,
+    File,
+    FileSearchResources,
+    Tool,
+    ToolResources,
+    VectorStore,
+)
+from offline_assistants.errors import NotFound, RequestError
+from offline_assistants.ingestion import FileToAdd, Ingestion, Plan
+from offline_assistants.store.changes import Change, Exists, Precondition
+
+MAX_CODE_FILES = 20
+THREAD_STORE_EXPIRES = ExpiresAfter(days=7)
+"""A vector store that a message's attachment makes on its thread."""
+
+
+@dataclass(slots=True)
+class ResourcesPlan:
+    """Tool resources, and what has to be committed with the object that holds them."""
+
+    resources: ToolResources
+    changes: list[Change[Any]] = field(default_factory=list[Change[Any]])
+    require: list[Precondition] = field(default_factory=list[Precondition])
+    stores: list[Plan] = field(default_factory=list[Plan])
+
+    def add(self, plan: Plan) -> None:
+        self.changes += plan.changes
+        self.require += plan.require
+        self.stores.append(plan)
+
+    def start(self, ingestion: Ingestion) -> None:
+        """After the commit: begin to index."""
+        for plan in self.stores:
+            ingestion.start(plan)
+
+
+def unknown_file(file_id: str) -> NotFound:
+    return NotFound(f"No such File object: {file_id}", param="id")
+
+
+def unknown_vector_store(vector_store_id: str) -> NotFound:
+    return NotFound(f"Vector store with id ['{vector_store_id}'] not found.")
+
+
+async def plan_resources(parts: Parts, asked: ToolResourcesIn | None, *, tools: Sequence[Tool] = (), old: ToolResources | None = None) -> ResourcesPlan:
+    """What `asked` means, on top of `old`; a kind that is not asked for stays as it is. Raises NotFound, RequestError."""
+    resources = old or ToolResources()
+    if any(tool.type == "code_interpreter" for tool in tools) and resources.code_interpreter is None:
+        resources = resources.model_copy(update={"code_interpreter": CodeInterpreterResources()})
+    plan = ResourcesPlan(resources)
+    if asked is not None and asked.code_interpreter is not None:
+        ids = list(dict.fromkeys(asked.code_interpreter.file_ids))
+        plan.require += [Exists(File, file_id, unknown_file(file_id)) for file_id in ids]
+        plan.resources = plan.resources.model_copy(update={"code_interpreter": CodeInterpreterResources(file_ids=ids)})
+    if asked is not None and asked.file_search is not None:
+        wanted = asked.file_search
+        if wanted.vector_stores and wanted.vector_store_ids:
+            raise RequestError("Only one of 'vector_store_ids' and 'vector_stores' may be given.", param="tool_resources.file_search", code="invalid_value")
+        store_ids = list(wanted.vector_store_ids)
+        plan.require += [Exists(VectorStore, store_id, unknown_vector_store(store_id)) for store_id in store_ids]
+        for each in wanted.vector_stores:
+            made = await parts.ingestion.plan_store([FileToAdd(file_id, each.chunking_strategy) for file_id in each.file_ids], metadata=each.metadata)
+            plan.add(made)
+            store_ids.append(made.store.id)
+        plan.resources = plan.resources.model_copy(update={"file_search": FileSearchResources(vector_store_ids=store_ids)})
+    return plan
+
+
+async def plan_attachments(parts: Parts, plan: ResourcesPlan, attachments: Sequence[Attachment]) -> None:
+    """Files attached to messages become files of the thread: searched through its vector store (made if it has none), or opened by code.
+
+    Raises NotFound for a file that does not exist, RequestError for a 21st file of code_interpreter.
+    """
+    plan.require += [Exists(File, each.file_id, unknown_file(each.file_id)) for each in attachments]
+    code_ids = [each.file_id for each in attachments if any(tool.type == "code_interpreter" for tool in each.tools)]
+    if code_ids:
+        ids = list(dict.fromkeys([*plan.resources.code_file_ids(), *code_ids]))
+        if len(ids) > MAX_CODE_FILES:
+            raise RequestError(f"A thread takes at most {MAX_CODE_FILES} files for code_interpreter; this would make {len(ids)}.", param="attachments")
+        plan.resources = plan.resources.model_copy(update={"code_interpreter": CodeInterpreterResources(file_ids=ids)})
+    searched = [FileToAdd(each.file_id) for each in attachments if any(tool.type == "file_search" for tool in each.tools)]
+    if searched:
+        store_ids = plan.resources.vector_store_ids()
+        store = await parts.store.get(VectorStore, store_ids[0]) if store_ids else None
+        if store is not None:
+            plan.add(await parts.ingestion.plan_files(store, searched))
+        else:
+            made = await parts.ingestion.plan_store(searched, expires_after=THREAD_STORE_EXPIRES)
+            plan.add(made)
+            plan.resources = plan.resources.model_copy(update={"file_search": FileSearchResources(vector_store_ids=[made.store.id])})

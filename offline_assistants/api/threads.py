@@ -1,0 +1,105 @@
+"""/v1/threads"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+
+from offline_assistants.api.parts import Parts, PartsDep, deleted
+from offline_assistants.api.requests import CreateMessage, CreateThread, ModifyThread
+from offline_assistants.api.resources import ResourcesPlan, plan_attachments, plan_resources
+from offline_assistants.domain.objects import Message, Run, RunStep, Text, TextPart, Thread
+from offline_assistants.errors import NotFound, RunIsActive
+from offline_assistants.store.changes import Change, Delete, DeleteChildren, Exists, NotLocked, Put, Update
+
+router = APIRouter(prefix="/v1/threads")
+
+
+def unknown_thread(thread_id: str) -> NotFound:
+    return NotFound(f"No thread found with id '{thread_id}'.")
+
+
+async def get_thread(parts: Parts, thread_id: str) -> Thread:
+    thread = await parts.store.get(Thread, thread_id)
+    if thread is None:
+        raise unknown_thread(thread_id)
+    return thread
+
+
+def new_message(parts: Parts, thread_id: str, body: CreateMessage) -> Message:
+    """A client's message; a text that came as a string becomes one part."""
+    now = parts.now()
+    content = [TextPart(text=Text(value=body.content))] if isinstance(body.content, str) else []
+    for part in body.content if isinstance(body.content, list) else ():
+        content.append(TextPart(text=Text(value=part.text)) if part.type == "text" else part)
+    return Message(
+        id=parts.ids.new("msg_"),
+        created_at=now,
+        completed_at=now,
+        thread_id=thread_id,
+        role=body.role,
+        content=content,
+        attachments=body.attachments or [],
+        metadata=body.metadata or {},
+    )
+
+
+async def plan_thread(parts: Parts, body: CreateThread) -> tuple[Thread, ResourcesPlan]:
+    """A new thread with its first messages; the thread itself is among the plan's changes."""
+    plan = await plan_resources(parts, body.tool_resources)
+    messages = [(each, new_message(parts, "", each)) for each in body.messages]
+    await plan_attachments(parts, plan, [attachment for each, _ in messages for attachment in each.attachments or []])
+    thread = Thread(id=parts.ids.new("thread_"), created_at=parts.now(), metadata=body.metadata or {}, tool_resources=plan.resources)
+    plan.changes.append(Put(thread))
+    plan.changes += [Put(message.model_copy(update={"thread_id": thread.id})) for _, message in messages]
+    return thread, plan
+
+
+async def plan_messages(parts: Parts, thread: Thread, bodies: list[CreateMessage]) -> tuple[list[Message], ResourcesPlan]:
+    """Messages for a thread that exists; what their attachments change of the thread is among the plan's changes."""
+    plan = ResourcesPlan(thread.tool_resources)
+    await plan_attachments(parts, plan, [attachment for body in bodies for attachment in body.attachments or []])
+    messages = [new_message(parts, thread.id, body) for body in bodies]
+    plan.require.append(Exists(Thread, thread.id, unknown_thread(thread.id)))
+    if plan.resources != thread.tool_resources:
+        resources = plan.resources
+        plan.changes.append(Update(Thread, thread.id, lambda old: old.model_copy(update={"tool_resources": resources})))
+    plan.changes += [Put(message) for message in messages]
+    return messages, plan
+
+
+@router.post("")
+async def create_thread(parts: PartsDep, body: CreateThread | None = None) -> dict[str, Any]:
+    thread, plan = await plan_thread(parts, body or CreateThread())
+    await parts.store.commit(plan.changes, require=plan.require)
+    plan.start(parts.ingestion)
+    return thread.wire()
+
+
+@router.get("/{thread_id}")
+async def retrieve_thread(thread_id: str, parts: PartsDep) -> dict[str, Any]:
+    return (await get_thread(parts, thread_id)).wire()
+
+
+@router.post("/{thread_id}")
+async def modify_thread(thread_id: str, body: ModifyThread, parts: PartsDep) -> dict[str, Any]:
+    old = await get_thread(parts, thread_id)
+    plan = await plan_resources(parts, body.tool_resources, old=old.tool_resources)
+    fields: dict[str, Any] = {"metadata": body.metadata or {}} if "metadata" in body.model_fields_set else {}
+    if body.tool_resources is not None:
+        fields["tool_resources"] = plan.resources
+    update = Update(Thread, thread_id, lambda thread: thread.model_copy(update=fields), unknown_thread(thread_id))
+    done = await parts.store.commit([*plan.changes, update], require=plan.require)
+    plan.start(parts.ingestion)
+    return done[update].wire()
+
+
+@router.delete("/{thread_id}")
+async def delete_thread(thread_id: str, parts: PartsDep) -> dict[str, Any]:
+    """With its messages, runs and steps, and its session of code_interpreter. Files and vector stores stay."""
+    changes: list[Change[Any]] = [Delete(Thread, thread_id), *(DeleteChildren(kind, {"thread_id": thread_id}) for kind in (Message, Run, RunStep))]
+    is_free = NotLocked(thread_id, lambda run_id: RunIsActive(f"Can't delete thread {thread_id} while a run {run_id} is active."))
+    await parts.store.commit(changes, require=[Exists(Thread, thread_id, unknown_thread(thread_id)), is_free])
+    await parts.sandbox.close(thread_id)
+    return deleted(thread_id, "thread.deleted")

@@ -1,0 +1,62 @@
+"""What a run has done in its earlier rounds, read from its steps. Knows nothing of engines or the store."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from offline_assistants.domain.objects import CodeInterpreterCall, FileSearchCall, FunctionCall, ImageOutput, RunStep, ToolCall, ToolCallsDetails
+from offline_assistants.file_search.citations import Passage
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """The tool calls that a run has made and had answered, oldest first."""
+
+    calls: tuple[ToolCall, ...]
+    num_rounds: int
+
+    @classmethod
+    def of(cls, steps: Sequence[RunStep]) -> Progress:
+        rounds = [step.step_details.tool_calls for step in steps if isinstance(step.step_details, ToolCallsDetails)]
+        return cls(calls=tuple(call for calls in rounds for call in calls), num_rounds=len(rounds))
+
+    def files(self) -> dict[str, str]:
+        """The newest file id of every path that code wrote."""
+        return {file.path: file.file_id for call in self.calls if isinstance(call, CodeInterpreterCall) for file in call.code_interpreter.files}
+
+    def image_ids(self) -> list[str]:
+        outputs = [output for call in self.calls if isinstance(call, CodeInterpreterCall) for output in call.code_interpreter.outputs]
+        return [output.image.file_id for output in outputs if isinstance(output, ImageOutput)]
+
+    def passages(self) -> list[Passage]:
+        searches = [call.file_search for call in self.calls if isinstance(call, FileSearchCall)]
+        return [
+            Passage(
+                search_index=i,
+                result_index=j,
+                file_id=result.file_id,
+                file_name=result.file_name,
+                text=result.text(),
+                start_index=result.start_index or 0,
+                page=result.page,
+            )
+            for i, search in enumerate(searches)
+            for j, result in enumerate(search.results)
+        ]
+
+    def most_repeated(self) -> int:
+        """How often the commonest call, with the same arguments, was made."""
+        keys = Counter(_identity(call) for call in self.calls)
+        return max(keys.values(), default=0)
+
+
+def _identity(call: ToolCall) -> tuple[str, str]:
+    match call:
+        case CodeInterpreterCall():
+            return call.type, call.code_interpreter.input
+        case FileSearchCall():
+            return call.type, call.file_search.query
+        case FunctionCall():
+            return call.function.name, call.function.arguments

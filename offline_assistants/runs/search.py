@@ -1,0 +1,79 @@
+"""One question to vector stores: embed it, find chunks, read their text. Knows nothing of runs or HTTP."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from offline_assistants.domain.ids import Clock
+from offline_assistants.domain.objects import FileSearchResult, SearchResultContent, VectorStore, VectorStoreFile, vector_store_file_key
+from offline_assistants.errors import NotFound
+from offline_assistants.file_search import canonical_text
+from offline_assistants.file_search.chroma_index import ChromaIndex
+from offline_assistants.file_search.ranking import RankedChunk, rank
+from offline_assistants.ports import Documents, ParsedDocument
+from offline_assistants.store.blobs import BlobStore
+from offline_assistants.store.changes import Update
+from offline_assistants.store.duckdb_store import DuckDBStore
+
+MAX_TEXTS_KEPT = 16
+"""Canonical texts that stay in memory between searches."""
+WINDOWS_PER_RESULT = 12
+"""Windows asked of the index for each result wanted: a chunk holds several, and chunks overlap."""
+
+
+class FileSearch:
+    """Searches several vector stores as one."""
+
+    def __init__(self, *, store: DuckDBStore, blobs: BlobStore, documents: Documents, index: ChromaIndex, now: Clock) -> None:
+        self._store = store
+        self._blobs = blobs
+        self._documents = documents
+        self._index = index
+        self._now = now
+        self._texts: OrderedDict[str, ParsedDocument] = OrderedDict()
+
+    async def find(self, vector_store_ids: Sequence[str], query: str, *, max_num_results: int, score_threshold: float) -> list[FileSearchResult]:
+        """The best chunks, best first, with their text. Stores that are gone are passed over. Raises SearchError."""
+        stores = await self._store.get_many(VectorStore, vector_store_ids)
+        if not stores or not query.strip():
+            return []
+        [vector] = await self._documents.embed([query], is_query=True)
+        hits = await self._index.query(list(stores), vector, limit=WINDOWS_PER_RESULT * max_num_results)
+        chunks = rank(hits, max_num_results=max_num_results, score_threshold=score_threshold)
+        rows = await self._store.get_many(VectorStoreFile, [vector_store_file_key(chunk.vector_store_id, chunk.file_id) for chunk in chunks])
+        await self._touch(list(stores))
+        found = [await self._result(chunk, rows.get(vector_store_file_key(chunk.vector_store_id, chunk.file_id))) for chunk in chunks]
+        return [result for result in found if result is not None]
+
+    async def _result(self, chunk: RankedChunk, row: VectorStoreFile | None) -> FileSearchResult | None:
+        """None for a file that was taken out, or is not whole, since it was indexed."""
+        if row is None or row.text_digest is None:
+            return None
+        document = await self.text(row.text_digest)
+        return FileSearchResult(
+            file_id=row.id,
+            file_name=row.filename,
+            score=chunk.score,
+            content=[SearchResultContent(text=document.text[chunk.start : chunk.end])],
+            page=canonical_text.page_at(document, chunk.start),
+            start_index=chunk.start,
+        )
+
+    async def text(self, digest: str) -> ParsedDocument:
+        """A file's canonical text, from memory if it was read lately."""
+        document = self._texts.pop(digest, None)
+        if document is None:
+            document = canonical_text.load(await self._blobs.read(digest))
+        self._texts[digest] = document
+        if len(self._texts) > MAX_TEXTS_KEPT:
+            self._texts.popitem(last=False)
+        return document
+
+    async def _touch(self, vector_store_ids: Sequence[str]) -> None:
+        """A store that was used is active: its expiry moves on."""
+        now = self._now()
+        try:
+            await self._store.commit([Update(VectorStore, store_id, lambda store: store.used(now)) for store_id in vector_store_ids])
+        except NotFound:
+            return  # deleted while it was searched

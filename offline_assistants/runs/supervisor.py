@@ -1,0 +1,212 @@
+"""Starts, cancels, expires and recovers runs: one task per active run. Knows nothing of what a runner does.
+
+A cancel travels by its own path: the run is told, its task is cancelled, and with it whatever it waits for (the engine drops the sequence, the sandbox
+interrupts the code). A client that closes its stream changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from typing import Any
+
+from offline_assistants.domain.ids import Clock, Ids
+from offline_assistants.domain.objects import Message, MessageCreationDetails, Run, RunStep, Thread, Usage
+from offline_assistants.domain.run_state import CancelRequested, Failed, IllegalTransition, Requeued, Stopped, TimedOut
+from offline_assistants.domain.stream_events import StreamEvent
+from offline_assistants.errors import NotFound, RequestError, RunIsActive
+from offline_assistants.runs.active_run import ActiveRun
+from offline_assistants.runs.runner import Runner
+from offline_assistants.store.changes import Change, Delete, Lock, NotLocked, Precondition, Put
+from offline_assistants.store.duckdb_store import DuckDBStore
+
+log = logging.getLogger(__name__)
+
+MAX_ATTEMPTS = 3
+"""How often a run begins anew after the server ended under it; a run that brings the server down must not do so for ever."""
+STREAM_KEPT_S = 60.0
+"""How long the stream of a finished run can still be replayed."""
+CAN_EXPIRE = frozenset({"queued", "requires_action"})
+"""Waiting expires; computing does not: one long prompt on a slow processor may outlast any limit."""
+
+
+class Supervisor:
+    """Every active run of this server."""
+
+    def __init__(self, *, store: DuckDBStore, runner: Runner, ids: Ids, now: Clock) -> None:
+        self._store = store
+        self._runner = runner
+        self._ids = ids
+        self._now = now
+        self._active: dict[str, ActiveRun] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._expiring: set[asyncio.Task[None]] = set()
+
+    # ── What clients ask for ─────────────────────────────────────────────────────────────────────────────────────────
+
+    async def create(self, run: Run, *, changes: Sequence[Change[Any]], require: Sequence[Precondition] = (), thread: Thread | None = None) -> Run:
+        """Save `run` with `changes` (its thread, its messages) in one transaction, and start it. Raises RunIsActive and what `require` raises.
+
+        With `thread` the stream begins with thread.created.
+        """
+        is_free = NotLocked(run.thread_id, lambda run_id: RunIsActive(f"Thread {run.thread_id} already has an active run {run_id}."))
+        await self._store.commit([*changes, Lock(run.thread_id, run.id), Put(run)], require=[*require, is_free])
+        active = self._activate(run)
+        if thread is not None:
+            active.stream.publish(StreamEvent("thread.created", thread))
+        active.stream.publish(StreamEvent("thread.run.created", run), StreamEvent("thread.run.queued", run))
+        self._start(active)
+        return run
+
+    async def cancel(self, run: Run) -> Run:
+        """Ask an active run to stop; answers with the run as `cancelling`. Raises RequestError when it is over."""
+        active = self._active.get(run.id)
+        try:
+            if active is None:
+                raise IllegalTransition
+            cancelling = await active.tell(CancelRequested())
+        except IllegalTransition:
+            raise RequestError(f"Cannot cancel run with status '{active.run.status if active else run.status}'.") from None
+        task = self._tasks.get(run.id)
+        if task is None or task.done():
+            self._spawn(active, self._stop(active))
+        else:
+            task.cancel()
+        return cancelling
+
+    async def submit_tool_outputs(self, run: Run, outputs: dict[str, str]) -> tuple[Run, int]:
+        """Take the client's results; the run is queued again. Answers with the run and where its stream goes on. Raises RequestError."""
+        active = self._active.get(run.id)
+        if active is None or active.run.required_action is None:
+            raise RequestError(f'Runs in status "{active.run.status if active else run.status}" do not accept tool outputs.')
+        wanted = [call.id for call in active.run.required_action.submit_tool_outputs.tool_calls]
+        if set(outputs) != set(wanted):
+            raise RequestError(f"Expected tool outputs for call_ids {wanted}, got {list(outputs)}")
+        start = len(active.stream)
+        try:
+            queued = await active.take_outputs(outputs)
+        except IllegalTransition:
+            raise RequestError(f'Runs in status "{active.run.status}" do not accept tool outputs.') from None
+        self._start(active)
+        return queued, start
+
+    async def set_metadata(self, run: Run, metadata: dict[str, str]) -> Run:
+        """The only thing about a run that a client may change; in any state."""
+        active = self._active.get(run.id)
+        if active is not None:
+            return await active.set_metadata(metadata)
+        return await self._store.update(Run, run.id, lambda old: old.model_copy(update={"metadata": metadata}))
+
+    def read(self, run_id: str, start: int = 0) -> AsyncIterator[StreamEvent]:
+        """The run's events from `start` up to where its stream ends. Raises NotFound a minute after the run is over."""
+        active = self._active.get(run_id)
+        if active is None:
+            raise NotFound(f"No run found with id '{run_id}'.")
+        return active.stream.read(start)
+
+    # ── Tasks and timers ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _activate(self, run: Run, usage: Usage | None = None) -> ActiveRun:
+        active = ActiveRun(run, store=self._store, ids=self._ids, now=self._now, usage=usage)
+        self._active[run.id] = active
+        if run.expires_at is not None:
+            loop = asyncio.get_running_loop()
+            self._timers[run.id] = loop.call_later(max(0.0, run.expires_at - self._now()), self._on_timer, active)
+        return active
+
+    def _start(self, active: ActiveRun) -> None:
+        self._spawn(active, self._carry(active))
+
+    def _spawn(self, active: ActiveRun, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work, name=active.run.id)
+        self._tasks[active.run.id] = task
+        task.add_done_callback(lambda _: self._on_task_done(active))
+
+    async def _carry(self, active: ActiveRun) -> None:
+        try:
+            await self._runner.run(active)
+        except asyncio.CancelledError:
+            if active.run.status != "cancelling":
+                raise  # the server stops; the run goes on when it is back
+        if active.run.status == "cancelling":
+            await self._stop(active)
+
+    async def _stop(self, active: ActiveRun) -> None:
+        if not active.is_over:
+            await active.tell(Stopped())
+
+    def _on_task_done(self, active: ActiveRun) -> None:
+        log.info("run %s of thread %s: %s, %d tokens", active.run.id, active.run.thread_id, active.run.status, active.usage.total_tokens)
+        if active.is_over:
+            self._forget_timer(active.run.id)
+            self._tasks.pop(active.run.id, None)
+            asyncio.get_running_loop().call_later(STREAM_KEPT_S, self._active.pop, active.run.id, None)
+
+    def _on_timer(self, active: ActiveRun) -> None:
+        if active.run.status in CAN_EXPIRE:
+            task = asyncio.create_task(self._expire(active))
+            self._expiring.add(task)
+            task.add_done_callback(self._expiring.discard)
+
+    async def _expire(self, active: ActiveRun) -> None:
+        if active.run.status in CAN_EXPIRE:
+            await active.tell(TimedOut(usage=active.usage))
+            self._on_task_done(active)
+
+    def _forget_timer(self, run_id: str) -> None:
+        timer = self._timers.pop(run_id, None)
+        if timer is not None:
+            timer.cancel()
+
+    # ── Beginning and end of the server ──────────────────────────────────────────────────────────────────────────────
+
+    async def recover(self) -> None:
+        """Take up what was active when the server ended. What was half done is dropped and done again."""
+        for run in await self._store.active_runs():
+            steps = [step async for step in self._store.list_all(RunStep, parent={"run_id": run.id})]
+            usage = sum((step.usage for step in steps if step.usage and step.status == "completed"), Usage())
+            active = self._activate(run, usage)
+            match run.status:
+                case "requires_action":
+                    active.step = next((step for step in reversed(steps) if step.status == "in_progress"), None)
+                    active.usage = usage + (active.step.usage if active.step and active.step.usage else Usage())
+                case "cancelling":
+                    await self._drop_half_done(steps)
+                    await self._stop(active)
+                    self._on_task_done(active)
+                case _:
+                    await self._drop_half_done(steps)
+                    await self._restart(active)
+
+    async def _restart(self, active: ActiveRun) -> None:
+        if active.run.attempt >= MAX_ATTEMPTS:
+            message = f"The server ended {active.run.attempt} times while this run was active. Create a new run to try again."
+            await active.tell(Failed(code="server_error", message=message, usage=active.usage))
+            self._on_task_done(active)
+            return
+        if active.run.status == "in_progress":
+            await active.tell(Requeued())
+        self._start(active)
+
+    async def _drop_half_done(self, steps: Sequence[RunStep]) -> None:
+        changes: list[Change[Any]] = []
+        for step in steps:
+            if step.status == "in_progress":
+                changes.append(Delete(RunStep, step.id))
+                if isinstance(step.step_details, MessageCreationDetails):
+                    changes.append(Delete(Message, step.step_details.message_creation.message_id))
+        if changes:
+            await self._store.commit(changes)
+
+    async def close(self) -> None:
+        """The server stops: tasks end, runs stay as they are saved, readers' streams end."""
+        for timer in self._timers.values():
+            timer.cancel()
+        tasks = [*self._tasks.values(), *self._expiring]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for active in self._active.values():
+            active.stream.close()

@@ -1,0 +1,192 @@
+"""Carries out code_interpreter and file_search; leaves functions to the client. Knows nothing of engines."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+from offline_assistants.domain.ids import Clock, Ids
+from offline_assistants.domain.objects import (
+    CodeFile,
+    CodeInterpreterCall,
+    CodeInterpreterDetails,
+    CodeInterpreterTool,
+    CodeOutput,
+    File,
+    FileSearchCall,
+    FileSearchDetails,
+    FileSearchTool,
+    FunctionTool,
+    ImageOutput,
+    ImageOutputFile,
+    LogsOutput,
+    NamedToolChoice,
+    RankingOptions,
+    Run,
+    Thread,
+    VectorStore,
+    VectorStoreFile,
+)
+from offline_assistants.domain.stream_events import code_output_delta
+from offline_assistants.errors import OfflineAssistantsError, SandboxError, SandboxUnavailable
+from offline_assistants.ports import ExecutionEnded, FileMade, Image, Logs, Sandbox, SandboxFile, ToolSpec
+from offline_assistants.runs.active_run import ActiveRun
+from offline_assistants.runs.search import FileSearch
+from offline_assistants.store.blobs import BlobStore
+from offline_assistants.store.changes import Put
+from offline_assistants.store.duckdb_store import DuckDBStore
+
+log = logging.getLogger(__name__)
+
+DEFAULT_NUM_RESULTS = 20
+DEFAULT_RANKING = RankingOptions(ranker="default_2024_08_21", score_threshold=0.0)
+_SEARCH_SCHEMA = {"type": "object", "properties": {"query": {"type": "string"}}, "required": ["query"], "additionalProperties": False}
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSetting:
+    """What a run's tools can reach: the assistant's and the thread's files and vector stores."""
+
+    code_files: tuple[File, ...]
+    vector_store_ids: tuple[str, ...]
+    searchable_names: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class CodeResult:
+    """What one execution has brought so far."""
+
+    outputs: list[CodeOutput] = field(default_factory=list[CodeOutput])
+    files: list[CodeFile] = field(default_factory=list[CodeFile])
+
+
+class BuiltinTools:
+    """The tools that the server itself carries out."""
+
+    def __init__(self, *, store: DuckDBStore, blobs: BlobStore, sandbox: Sandbox, search: FileSearch, ids: Ids, now: Clock, code_timeout_s: float) -> None:
+        self._store = store
+        self._blobs = blobs
+        self._sandbox = sandbox
+        self._search = search
+        self._ids = ids
+        self._now = now
+        self._code_timeout_s = code_timeout_s
+
+    async def setting(self, run: Run) -> ToolSetting:
+        """What `run` can reach just now."""
+        thread = await self._store.get(Thread, run.thread_id)
+        resources = [run.tool_resources, *([thread.tool_resources] if thread else [])]
+        file_ids = list(dict.fromkeys(file_id for each in resources for file_id in each.code_file_ids()))
+        store_ids = tuple(dict.fromkeys(store_id for each in resources for store_id in each.vector_store_ids()))
+        files = await self._store.get_many(File, file_ids)
+        names = [await self._searchable_names(store_id) for store_id in store_ids]
+        return ToolSetting(tuple(files.values()), store_ids, tuple(dict.fromkeys(name for each in names for name in each)))
+
+    async def _searchable_names(self, vector_store_id: str) -> list[str]:
+        page = await self._store.list_page(VectorStoreFile, parent={"vector_store_id": vector_store_id}, limit=20, order="asc")
+        return [file.filename for file in page.items if file.status == "completed"]
+
+    # ── code_interpreter ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def run_code(self, active: ActiveRun, *, index: int, call_id: str, code: str, files: tuple[File, ...]) -> CodeInterpreterCall:
+        """Run `code` in the thread's session, announcing logs, images and files as they come. What goes wrong becomes text that the model sees."""
+        result = CodeResult()
+        try:
+            inputs = [SandboxFile(file.id, file.filename, await self._blobs.read(file.digest)) for file in files]
+            async with aclosing(self._sandbox.execute(active.run.thread_id, code, inputs, self._code_timeout_s)) as events:
+                async for event in events:
+                    await self._take(active, index, result, event)
+        except SandboxUnavailable as error:
+            self._say(active, index, result, f"{error.message}\n")
+        except SandboxError as error:
+            log.warning("run %s: %s", active.run.id, error.message)
+            self._say(active, index, result, f"The sandbox failed, this is not an error of the program: {error.message}\n")
+        return CodeInterpreterCall(id=call_id, code_interpreter=CodeInterpreterDetails(input=code, outputs=result.outputs, files=result.files))
+
+    async def _take(self, active: ActiveRun, index: int, result: CodeResult, event: Logs | Image | FileMade | ExecutionEnded) -> None:
+        match event:
+            case Logs(text=text):
+                self._say(active, index, result, text)
+            case Image(content=content, filename=filename):
+                file = await self._save(filename, content)
+                self._add(active, index, result, ImageOutput(image=ImageOutputFile(file_id=file.id)))
+            case FileMade(path=path, content=content):
+                file = await self._save(PurePosixPath(path).name, content)
+                result.files = [each for each in result.files if each.path != path] + [CodeFile(path=path, file_id=file.id)]
+            case ExecutionEnded(is_state_lost=True):
+                self._say(active, index, result, "[the Python session was restarted: variables are lost, files in /mnt/data may have to be made again]\n")
+            case ExecutionEnded():
+                pass
+
+    def _say(self, active: ActiveRun, index: int, result: CodeResult, text: str) -> None:
+        """Logs go on in the same output; an image between them begins a new one."""
+        if result.outputs and isinstance(last := result.outputs[-1], LogsOutput):
+            result.outputs[-1] = LogsOutput(logs=last.logs + text)
+            self._announce(active, index, len(result.outputs) - 1, LogsOutput(logs=text))
+        else:
+            self._add(active, index, result, LogsOutput(logs=text))
+
+    def _add(self, active: ActiveRun, index: int, result: CodeResult, output: CodeOutput) -> None:
+        result.outputs.append(output)
+        self._announce(active, index, len(result.outputs) - 1, output)
+
+    def _announce(self, active: ActiveRun, index: int, output_index: int, output: CodeOutput) -> None:
+        if active.step is not None:
+            active.stream.publish(code_output_delta(active.step, index, output_index, output))
+
+    async def _save(self, filename: str, content: bytes) -> File:
+        blob = await self._blobs.put_bytes(content)
+        file = File(id=self._ids.new("file-"), bytes=blob.size, created_at=self._now(), filename=filename, purpose="assistants_output", digest=blob.digest)
+        await self._store.commit([Put(file)])
+        return file
+
+    # ── file_search ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def search(self, run: Run, *, call_id: str, query: str, setting: ToolSetting) -> FileSearchCall:
+        """Passages for `query`, best first, not yet cut to the prompt's budget. Raises SearchError."""
+        options = next((tool.file_search for tool in run.tools if isinstance(tool, FileSearchTool)), None)
+        ranking = options.ranking_options if options and options.ranking_options else DEFAULT_RANKING
+        limit = options.max_num_results if options and options.max_num_results else DEFAULT_NUM_RESULTS
+        results = await self._search.find(setting.vector_store_ids, query, max_num_results=limit, score_threshold=ranking.score_threshold)
+        shown = ranking if ranking.ranker != "auto" else ranking.model_copy(update={"ranker": "default_2024_08_21"})
+        return FileSearchCall(id=call_id, file_search=FileSearchDetails(ranking_options=shown, results=results, query=query))
+
+    async def stores_in_progress(self, vector_store_ids: tuple[str, ...]) -> list[str]:
+        """Those of the stores that are still being indexed. Raises OfflineAssistantsError for one that has expired."""
+        stores = await self._store.get_many(VectorStore, vector_store_ids)
+        for store in stores.values():
+            if store.status == "expired":
+                raise OfflineAssistantsError(f"Vector store {store.id} is expired. Attach another one to the thread or the assistant.")
+        return [store.id for store in stores.values() if store.status == "in_progress"]
+
+
+def tool_specs(run: Run, setting: ToolSetting) -> tuple[ToolSpec, ...]:
+    """The run's tools as the model sees them."""
+    specs: list[ToolSpec] = []
+    for tool in run.tools:
+        match tool:
+            case CodeInterpreterTool():
+                listed = ", ".join(f"/mnt/data/{file.filename}" for file in setting.code_files)
+                files = f" Files: {listed}." if listed else ""
+                text = f"Runs Python code and shows what it prints. Variables are kept. Save files in /mnt/data.{files}"
+                specs.append(ToolSpec("code_interpreter", text, {"type": "object"}, syntax="code"))
+            case FileSearchTool():
+                listed = ", ".join(setting.searchable_names)
+                text = "Searches the user's documents" + (f" ({listed})." if listed else ".")
+                specs.append(ToolSpec("file_search", text, _SEARCH_SCHEMA))
+            case FunctionTool(function=function):
+                specs.append(ToolSpec(function.name, function.description or "", function.parameters or {"type": "object", "properties": {}}))
+    return tuple(specs)
+
+
+def tool_choice(run: Run) -> str:
+    """The run's tool_choice in the words of the engines' port."""
+    match run.tool_choice:
+        case NamedToolChoice(type="function", function=function) if function is not None:
+            return f"={function.name}"
+        case NamedToolChoice(type=name):
+            return f"={name}"
+        case str(choice):
+            return choice

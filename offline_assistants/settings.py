@@ -1,0 +1,60 @@
+"""Every setting of the server, with its environment variable and its command line option. Read by `cli` and `bootstrap` only."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def _default_data_dir() -> Path:
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "offline-assistants"
+
+
+class Settings(BaseSettings):
+    """Each is set by the environment variable OFFLINE_ASSISTANTS_<NAME> or by `serve --<name>`; the option wins."""
+
+    model_config = SettingsConfigDict(env_prefix="OFFLINE_ASSISTANTS_", extra="forbid", frozen=True)
+
+    data_dir: Path = Field(default_factory=_default_data_dir, description="Where everything is kept: database, files, vectors, logs of children.")
+    models_dir: Path | None = Field(
+        default=None, description="Where your GGUF files are; searched with all its subfolders. Default: models/ in the data directory."
+    )
+    host: str = Field(default="127.0.0.1", description="The address to listen on. The default is reachable from this machine only.")
+    port: int = Field(default=8000, ge=0, le=65535, description="The port to listen on; 0 takes a free one.")
+    allow_host: list[str] = Field(default=[], description="Further names that a Host header may carry, beside addresses and localhost.")
+    log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$", description="debug, info, warning or error.")
+
+    context_tokens: int = Field(default=8192, ge=512, description="The most context that a model is loaded with; less when the model was trained with less.")
+    max_sequences: int = Field(default=8, ge=1, le=64, description="How many answers one model decodes at once.")
+    max_loaded_models: int = Field(default=1, ge=1, description="How many models stay in memory.")
+    decode_threads: int | None = Field(default=None, ge=1, description="Threads for decoding. Default: half of the cores, so that the machine stays usable.")
+    prefill_threads: int | None = Field(default=None, ge=1, description="Threads for reading prompts. Default: all cores.")
+    embed_threads: int = Field(default=1, ge=1, description="Threads for embedding documents and queries.")
+
+    run_expires_after_s: int = Field(default=600, ge=1, description="Seconds until a run that waits for tool outputs, or in the queue, expires.")
+    max_tool_rounds: int = Field(default=8, ge=1, description="How often a run may call tools before it has to answer.")
+    max_repeated_calls: int = Field(default=2, ge=1, description="How often a run may make the very same tool call before it has to answer.")
+
+    max_file_bytes: int = Field(default=512 * 1024 * 1024, ge=1, description="The largest file that may be uploaded, in bytes.")
+    min_free_disk_bytes: int = Field(default=256 * 1024 * 1024, ge=0, description="With less free disk space than this, nothing new is accepted.")
+    parse_timeout_s: float = Field(default=120.0, gt=0, description="Seconds that the parser of one file may take.")
+    parse_memory_bytes: int = Field(default=2 * 1024**3, gt=0, description="Memory that the parser of one file may take, in bytes.")
+
+    code_timeout_s: float = Field(default=60.0, gt=0, description="Seconds that one call of code_interpreter may take.")
+    sandbox_memory_bytes: int = Field(default=1024**3, ge=256 * 1024**2, description="Memory of one thread's container, its files included, in bytes.")
+    sandbox_idle_s: float = Field(default=1800.0, gt=0, description="Seconds after which an idle container is removed.")
+    sandbox_max_age_s: float = Field(default=3600.0, gt=0, description="Seconds after which a container is replaced.")
+    sandbox_max_sessions: int = Field(default=8, ge=1, description="How many containers there are at once; more threads wait.")
+    docker_host: str | None = Field(default=None, description="Address of the Docker engine. Default: DOCKER_HOST, or the usual socket.")
+
+    @property
+    def models_path(self) -> Path:
+        return self.models_dir or self.data_dir / "models"
+
+    @property
+    def admin_socket(self) -> Path:
+        """Commands reach the server here, whatever its port is."""
+        return self.data_dir / "admin.sock"
