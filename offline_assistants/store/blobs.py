@@ -167,8 +167,8 @@ class _Arrival:
 
     def discard(self) -> None:
         with self._lock:
-            self._file.close()
             self.path.unlink(missing_ok=True)
+            self._file.close()
 
 
 def _sync_directory(directory: Path) -> None:

@@ -20,7 +20,6 @@ from offline_assistants.store.tables import TABLES, ActiveRun, Equal
 
 T = TypeVar("T", bound=ApiObject)
 Result = TypeVar("Result")
-Result_co = TypeVar("Result_co", covariant=True)
 Name = tuple[type[ApiObject], str]
 """An object's class and key."""
 
@@ -93,28 +92,27 @@ class Draft:
 # ── Changes ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class Change(Protocol[Result_co]):
-    grows: ClassVar[bool]
+class Change(Generic[Result]):
+    """One change; `Result` is what `commit` tells of it."""
+
+    grows: ClassVar[bool] = False
     """Whether it is refused while the disk is almost full."""
 
     @property
-    def reads(self) -> list[Name]:
-        """What to read before, in one go for the whole transaction."""
-        ...
+    def reads(self) -> tuple[Name, ...]:
+        """What it will look at: read in one go for the whole transaction."""
+        return ()
 
-    def stage(self, draft: Draft) -> Result_co: ...
+    def stage(self, draft: Draft) -> Result:
+        raise NotImplementedError
 
 
 @dataclass(frozen=True, eq=False)
-class Put(Generic[T]):
+class Put(Change[T], Generic[T]):
     """Keep an object, new or instead of the one with the same key. What the table's columns repeat (parents, created_at) must stay as it was."""
 
     grows: ClassVar[bool] = True
     obj: T
-
-    @property
-    def reads(self) -> list[Name]:
-        return []
 
     def stage(self, draft: Draft) -> T:
         draft.put(self.obj)
@@ -122,10 +120,9 @@ class Put(Generic[T]):
 
 
 @dataclass(frozen=True, eq=False)
-class Update(Generic[T]):
+class Update(Change[T], Generic[T]):
     """Read, change, write, with nothing in between; the result is the new object. What `change` raises makes the request fail, nothing else."""
 
-    grows: ClassVar[bool] = False
     cls: type[T]
     key: str
     change: Callable[[T], T]
@@ -134,8 +131,8 @@ class Update(Generic[T]):
     """Raised when there is no such object; NotFound if not given."""
 
     @property
-    def reads(self) -> list[Name]:
-        return [(self.cls, self.key)]
+    def reads(self) -> tuple[Name, ...]:
+        return ((self.cls, self.key),)
 
     def stage(self, draft: Draft) -> T:
         table = TABLES[self.cls]
@@ -151,32 +148,22 @@ class Update(Generic[T]):
 
 
 @dataclass(frozen=True, eq=False)
-class Delete:
+class Delete(Change[None]):
     """Forget an object. That there is none is no error; `Exists` makes it one."""
 
-    grows: ClassVar[bool] = False
     cls: type[ApiObject]
     key: str
-
-    @property
-    def reads(self) -> list[Name]:
-        return []
 
     def stage(self, draft: Draft) -> None:
         draft.delete(self.cls, self.key)
 
 
 @dataclass(frozen=True, eq=False)
-class DeleteChildren:
+class DeleteChildren(Change[list[str]]):
     """Forget all objects of a parent, those of this transaction included. The result is their keys, oldest first."""
 
-    grows: ClassVar[bool] = False
     cls: type[ApiObject]
     parent: Equal
-
-    @property
-    def reads(self) -> list[Name]:
-        return []
 
     def stage(self, draft: Draft) -> list[str]:
         keys = draft.children(self.cls, self.parent)
@@ -186,7 +173,7 @@ class DeleteChildren:
 
 
 @dataclass(frozen=True, eq=False)
-class Lock:
+class Lock(Change[None]):
     """Give a thread to a run. Fails with RunIsActive while another run has it; require NotLocked for a better sentence."""
 
     grows: ClassVar[bool] = True
@@ -194,8 +181,8 @@ class Lock:
     run_id: str
 
     @property
-    def reads(self) -> list[Name]:
-        return [(ActiveRun, self.thread_id)]
+    def reads(self) -> tuple[Name, ...]:
+        return ((ActiveRun, self.thread_id),)
 
     def stage(self, draft: Draft) -> None:
         holder = draft.get(ActiveRun, self.thread_id)
@@ -205,15 +192,10 @@ class Lock:
 
 
 @dataclass(frozen=True, eq=False)
-class Unlock:
+class Unlock(Change[None]):
     """The thread's run has ended."""
 
-    grows: ClassVar[bool] = False
     thread_id: str
-
-    @property
-    def reads(self) -> list[Name]:
-        return []
 
     def stage(self, draft: Draft) -> None:
         draft.delete(ActiveRun, self.thread_id)
@@ -224,7 +206,7 @@ class Unlock:
 
 class Precondition(Protocol):
     @property
-    def reads(self) -> list[Name]: ...
+    def reads(self) -> tuple[Name, ...]: ...
 
     def check(self, draft: Draft) -> None:
         """Raises when the request may not happen."""
@@ -239,8 +221,8 @@ class Exists:
     """NotFound if not given."""
 
     @property
-    def reads(self) -> list[Name]:
-        return [(self.cls, self.key)]
+    def reads(self) -> tuple[Name, ...]:
+        return ((self.cls, self.key),)
 
     def check(self, draft: Draft) -> None:
         if not draft.has(self.cls, self.key):
@@ -254,8 +236,8 @@ class NotLocked:
     """Takes the id of the run that has the thread."""
 
     @property
-    def reads(self) -> list[Name]:
-        return [(ActiveRun, self.thread_id)]
+    def reads(self) -> tuple[Name, ...]:
+        return ((ActiveRun, self.thread_id),)
 
     def check(self, draft: Draft) -> None:
         holder = draft.get(ActiveRun, self.thread_id)

@@ -7,6 +7,7 @@ event loop: submit(request) ──queue──▶ thread: up to 512 requests, one
 from __future__ import annotations
 
 import asyncio
+import logging
 import queue
 import threading
 from collections.abc import Callable, Sequence
@@ -14,12 +15,13 @@ from typing import Generic, TypeVar
 
 Request = TypeVar("Request")
 Outcome = TypeVar("Outcome")
+_log = logging.getLogger(__name__)
 _MAX_BATCH = 512
 
 
 class WriteThread(Generic[Request, Outcome]):
     def __init__(self, carry_out: Callable[[list[Request]], Sequence[Outcome | Exception]], *, idle: Callable[[], None], idle_after_s: float) -> None:
-        """`carry_out` returns one outcome for each request and raises nothing; `idle` runs once when no request came for a while after the last."""
+        """`carry_out` returns one outcome for each request; `idle` runs once when no request came for a while after the last."""
         self._carry_out = carry_out
         self._idle = idle
         self._idle_after_s = idle_after_s
@@ -54,7 +56,11 @@ class WriteThread(Generic[Request, Outcome]):
             batch = [entry for entry in entries if entry is not None]
             stopping = len(batch) < len(entries)
             is_idle = False
-            outcomes = self._carry_out([request for request, _ in batch])
+            try:
+                outcomes = self._carry_out([request for request, _ in batch])
+            except Exception as error:  # a mistake of ours; without this everyone would wait for ever
+                _log.exception("a batch failed in a way that nobody foresaw")
+                outcomes = [error] * len(batch)
             self._loop.call_soon_threadsafe(_settle, [future for _, future in batch], outcomes)
 
 
