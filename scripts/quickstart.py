@@ -55,7 +55,7 @@ def show_and_stay(port: int) -> int:
         except BaseException:
             server.stop()
             raise
-        pid, log = server.process.pid, f"   log: {server.log}"
+        pid, log = server.process.pid, f"\nIts log:       {server.log}"
     elif "offline-assistants serve" in command:
         print(f"The server that already listens on port {port} is used.")
         log = ""
