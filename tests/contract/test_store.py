@@ -411,7 +411,7 @@ async def test_a_second_process_is_told_who_holds_the_store(tmp_path: Path) -> N
     with pytest.raises(StoreError, match=rf"\(PID {other.pid}\) holds the store in {tmp_path}"):
         async with DuckDBStore.open(tmp_path):
             pass
-    await other.communicate()
+    await other.communicate(b"")
 
 
 async def test_a_second_store_in_the_same_process_is_refused(tmp_path: Path) -> None:
