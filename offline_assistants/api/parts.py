@@ -13,7 +13,6 @@ from offline_assistants.domain.objects import ApiObject
 from offline_assistants.errors import ModelNotFound
 from offline_assistants.ingestion import Ingestion
 from offline_assistants.ports import Engines, Sandbox
-from offline_assistants.runs.history import History
 from offline_assistants.runs.search import FileSearch
 from offline_assistants.runs.supervisor import Supervisor
 from offline_assistants.store.blobs import BlobStore
@@ -31,7 +30,6 @@ class Parts:
     ingestion: Ingestion
     search: FileSearch
     supervisor: Supervisor
-    history: History
     ids: Ids
     now: Clock
     run_expires_after_s: int

@@ -1,0 +1,149 @@
+"""The only place where the real parts are made and joined."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import os
+import random
+import secrets
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from starlette.types import ASGIApp
+
+from offline_assistants.api.app import build_api
+from offline_assistants.api.parts import Parts
+from offline_assistants.catalog import Catalog
+from offline_assistants.code_interpreter.container import ContainerLimits
+from offline_assistants.code_interpreter.docker_sandbox import DockerSandbox
+from offline_assistants.code_interpreter.sessions import SessionLimits
+from offline_assistants.documents.local_documents import LocalDocuments
+from offline_assistants.domain.ids import Ids
+from offline_assistants.engine.options import EngineOptions
+from offline_assistants.engine.pool import EnginePool
+from offline_assistants.errors import StoreError
+from offline_assistants.file_search.chroma_index import ChromaIndex
+from offline_assistants.ingestion import Ingestion
+from offline_assistants.ports import Documents, Engines, Sandbox
+from offline_assistants.runs.history import History
+from offline_assistants.runs.prompts import PromptBuilder, RunLimits
+from offline_assistants.runs.runner import Runner
+from offline_assistants.runs.search import FileSearch
+from offline_assistants.runs.supervisor import Supervisor
+from offline_assistants.runs.tool_calls import BuiltinTools
+from offline_assistants.settings import Settings
+from offline_assistants.store.blobs import BlobStore
+from offline_assistants.store.duckdb_store import DuckDBStore
+
+log = logging.getLogger(__name__)
+
+EXIT_DATABASE_FAILED = 70
+"""Tells whatever restarts the server that it has to: the database cannot go on in this process (EX_SOFTWARE of sysexits.h)."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenServer:
+    """A server that is ready for requests."""
+
+    app: ASGIApp
+    end_runs: Callable[[], Awaitable[None]]
+    """Stops every run where it is, so that open streams end; runs go on when the server is back."""
+
+
+@asynccontextmanager
+async def build_app(
+    settings: Settings, *, engines: Engines | None = None, documents: Documents | None = None, sandbox: Sandbox | None = None
+) -> AsyncGenerator[OpenServer]:
+    """The whole server, without a socket. A part that is given is used in place of the real one, and closed by whoever gave it.
+
+    Raises StoreError when another server has the data directory, or its database cannot be opened.
+    """
+    async with AsyncExitStack() as stack:
+        _make_private(settings.data_dir)
+        store = await stack.enter_async_context(
+            DuckDBStore.open(settings.data_dir / "database", on_fatal=_end_process, min_free_bytes=settings.min_free_disk_bytes)
+        )
+        blobs = await stack.enter_async_context(BlobStore.open(settings.data_dir / "blobs", min_free_bytes=settings.min_free_disk_bytes))
+        catalog = Catalog(settings.models_path, verified_path=settings.data_dir / "verified.json")
+        engines = engines or await stack.enter_async_context(_engines(settings, catalog))
+        documents = documents or await stack.enter_async_context(await _documents(settings, catalog))
+        sandbox = sandbox or await stack.enter_async_context(_sandbox(settings))
+        index = await stack.enter_async_context(ChromaIndex(settings.data_dir / "vectors"))
+        parts = _join(settings, store=store, blobs=blobs, index=index, engines=engines, documents=documents, sandbox=sandbox)
+        await parts.ingestion.open()
+        stack.push_async_callback(parts.ingestion.close)
+        await parts.supervisor.recover()
+        stack.push_async_callback(parts.supervisor.close)
+        yield OpenServer(build_api(parts, allowed_hosts=[*settings.allow_host, settings.host]), parts.supervisor.close)
+
+
+def _join(settings: Settings, *, store: DuckDBStore, blobs: BlobStore, index: ChromaIndex, engines: Engines, documents: Documents, sandbox: Sandbox) -> Parts:
+    ids, history = Ids(random.Random(secrets.randbits(128))), History(store)
+    search = FileSearch(store=store, blobs=blobs, documents=documents, index=index, now=_now)
+    tools = BuiltinTools(store=store, blobs=blobs, sandbox=sandbox, search=search, ids=ids, now=_now, code_timeout_s=settings.code_timeout_s)
+    limits = RunLimits(max_tool_rounds=settings.max_tool_rounds, max_repeated_calls=settings.max_repeated_calls)
+    prompts = PromptBuilder(engines=engines, history=history, limits=limits)
+    runner = Runner(engines=engines, tools=tools, history=history, prompts=prompts, ids=ids)
+    return Parts(
+        store=store,
+        blobs=blobs,
+        engines=engines,
+        sandbox=sandbox,
+        ingestion=Ingestion(store=store, blobs=blobs, documents=documents, index=index, ids=ids, now=_now),
+        search=search,
+        supervisor=Supervisor(store=store, runner=runner, ids=ids, now=_now),
+        ids=ids,
+        now=_now,
+        run_expires_after_s=settings.run_expires_after_s,
+        max_file_bytes=settings.max_file_bytes,
+    )
+
+
+def _engines(settings: Settings, catalog: Catalog) -> EnginePool:
+    options = EngineOptions(
+        max_context_tokens=settings.context_tokens,
+        max_running=settings.max_sequences,
+        num_decode_threads=settings.decode_threads,
+        num_prefill_threads=settings.prefill_threads,
+    )
+    return EnginePool(catalog, options, max_loaded=settings.max_loaded_models)
+
+
+async def _documents(settings: Settings, catalog: Catalog) -> LocalDocuments:
+    """The starter embedder; without it, a folder `embedder` among the user's models."""
+    packaged = await asyncio.to_thread(catalog.embedder_path)
+    return LocalDocuments(
+        packaged or settings.models_path / "embedder",
+        num_threads=settings.embed_threads,
+        parser_memory_bytes=settings.parse_memory_bytes,
+        parser_timeout_s=settings.parse_timeout_s,
+    )
+
+
+def _sandbox(settings: Settings) -> DockerSandbox:
+    return DockerSandbox(
+        hashlib.sha256(str(settings.data_dir.resolve()).encode()).hexdigest()[:16],
+        container_limits=ContainerLimits(memory_mb=settings.sandbox_memory_bytes // 2**20),
+        session_limits=SessionLimits(idle_s=settings.sandbox_idle_s, max_age_s=settings.sandbox_max_age_s, max_sessions=settings.sandbox_max_sessions),
+        docker_host=settings.docker_host,
+    )
+
+
+def _make_private(directory: Path) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    directory.chmod(0o700)
+
+
+def _now() -> int:
+    return int(time.time())
+
+
+def _end_process(error: StoreError) -> None:
+    """A database that has failed must not be written to again. Children and containers end with the pipes that this closes."""
+    log.critical("%s The server ends; start it again.", error.message)
+    os._exit(EXIT_DATABASE_FAILED)

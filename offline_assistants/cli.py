@@ -1,0 +1,173 @@
+"""The commands. None opens the database by itself: they are clients of the server, or start one for as long as they need it."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Optional
+
+import httpx
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from offline_assistants import __version__
+from offline_assistants.bootstrap import build_app
+from offline_assistants.code_interpreter.docker_sandbox import DockerSandbox
+from offline_assistants.code_interpreter.image import build_image
+from offline_assistants.errors import OfflineAssistantsError
+from offline_assistants.ports import ExecutionEnded, Logs
+from offline_assistants.server import serve_until_stopped
+from offline_assistants.settings import Settings
+
+app = typer.Typer(
+    name="offline-assistants",
+    help="The Assistants API on your own machine.",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+)
+models = typer.Typer(help="The models on this machine.", no_args_is_help=True)
+sandbox = typer.Typer(help="The container that code_interpreter runs in.", no_args_is_help=True)
+app.add_typer(models, name="models")
+app.add_typer(sandbox, name="sandbox")
+console = Console()
+errors = Console(stderr=True)
+
+
+def main() -> None:
+    """Run the command line; an error of ours is one sentence and exit code 1, never a traceback."""
+    try:
+        app()
+    except OfflineAssistantsError as error:
+        errors.print(f"[red]error:[/red] {error.message}", highlight=False)
+        raise SystemExit(1) from None
+
+
+@app.callback(invoke_without_command=True)
+def _root(*, version: bool = typer.Option(False, "--version", help="Show the version and exit.")) -> None:
+    if version:
+        console.print(f"offline-assistants {__version__}", highlight=False)
+        raise typer.Exit
+
+
+# ── serve ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _serve(**options: Any) -> None:
+    """Start the server. It is reachable from this machine only, unless --host says otherwise.
+
+    Every option can also be set by an environment variable: --data-dir is OFFLINE_ASSISTANTS_DATA_DIR.
+    """
+    settings = Settings(**{name: value for name, value in options.items() if value not in (None, [])})
+    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    asyncio.run(serve_until_stopped(settings))
+
+
+def _with_an_option_for_every_setting() -> Any:
+    """`_serve` with the signature that typer reads its options from."""
+    parameters = [
+        inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, default=typer.Option(None, help=_help_of(name), show_default=False), annotation=_option_type(field.annotation)
+        )
+        for name, field in Settings.model_fields.items()
+    ]
+    _serve.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportFunctionMemberAccess]
+    _serve.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return _serve
+
+
+def _option_type(annotation: Any) -> Any:
+    for kind in (bool, int, float, Path):
+        if annotation is kind or annotation == kind | None:
+            return Optional[kind]  # noqa: UP045 typer reads this form
+    return list[str] if annotation == list[str] else Optional[str]  # noqa: UP045
+
+
+def _help_of(name: str) -> str:
+    field = Settings.model_fields[name]
+    default = "" if field.default_factory or field.default in (None, []) else f" Default: {field.default}."
+    return f"{field.description}{default}"
+
+
+app.command("serve")(_with_an_option_for_every_setting())
+
+# ── models ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@models.command("list")
+def list_models(*, as_json: bool = typer.Option(False, "--json", help="As JSON.")) -> None:
+    """Show the models that a request may name."""
+    found = asyncio.run(_get("/v1/models"))["data"]
+    if as_json:
+        console.print_json(json.dumps(found))
+        return
+    if not found:
+        console.print(f"No models. Put a GGUF file into {Settings().models_path}", highlight=False)
+        return
+    table = Table("model", "size", "context", "state", box=None, pad_edge=False)
+    for model in found:
+        context = str(model["context_tokens"] or "")
+        table.add_row(model["id"], f"{model['size_bytes'] / 1e9:.2f} GB", context, "loaded" if model["is_loaded"] else "")
+    console.print(table)
+
+
+async def _get(path: str) -> dict[str, Any]:
+    async with _client() as client:
+        response = await client.get(path)
+        body = response.json()
+        if response.is_error:
+            raise OfflineAssistantsError(body["error"]["message"])
+        return body
+
+
+@asynccontextmanager
+async def _client() -> AsyncGenerator[httpx.AsyncClient]:
+    """Speaks to the server of the data directory; when none runs, to one that lives as long as the command."""
+    settings = Settings()
+    running = httpx.AsyncHTTPTransport(uds=str(settings.admin_socket))
+    async with httpx.AsyncClient(transport=running, base_url="http://localhost", timeout=60) as client:
+        try:
+            await client.get("/v1/models")
+        except httpx.ConnectError:
+            pass
+        else:
+            yield client
+            return
+    async with build_app(settings) as server, httpx.AsyncClient(transport=httpx.ASGITransport(server.app), base_url="http://localhost", timeout=60) as client:
+        yield client
+
+
+# ── sandbox ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@sandbox.command("build")
+def build_sandbox() -> None:
+    """Build the image, if it is not there already. May download Debian and Python packages."""
+    tag = asyncio.run(build_image(lambda line: console.print(line, highlight=False, markup=False)))
+    console.print(f"The sandbox image is ready: {tag}", highlight=False)
+
+
+@sandbox.command("check")
+def check_sandbox() -> None:
+    """Run a line of Python in a container. Exit code 1 when code_interpreter is unavailable."""
+    said = asyncio.run(_run_a_line())
+    console.print(f"code_interpreter is available: Python {said}", highlight=False)
+
+
+async def _run_a_line() -> str:
+    async with DockerSandbox("sandbox-check", docker_host=Settings().docker_host) as checked:
+        missing = await checked.check()
+        if missing is not None:
+            raise OfflineAssistantsError(missing)
+        events = [event async for event in checked.execute("check", "import platform; print(platform.python_version())", [], 60)]
+    said = "".join(event.text for event in events if isinstance(event, Logs))
+    if not any(isinstance(event, ExecutionEnded) and event.status == "ok" for event in events):
+        raise OfflineAssistantsError(f"The container started, but Python in it failed: {said}")
+    return said.strip()

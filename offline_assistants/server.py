@@ -1,0 +1,91 @@
+"""The server process: sockets, signals, an orderly end. Knows nothing of what is served."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import uvicorn
+
+from offline_assistants.bootstrap import OpenServer, build_app
+from offline_assistants.errors import OfflineAssistantsError
+from offline_assistants.settings import Settings
+
+GRACE_S = 5
+"""How long requests that are under way may take to end."""
+
+
+async def serve_until_stopped(settings: Settings) -> None:
+    """Serve on the address of `settings` and on the socket in the data directory, until SIGINT or SIGTERM. Raises OfflineAssistantsError."""
+    with _listen(settings.host, settings.port) as listener:
+        async with build_app(settings) as opened:
+            with _listen_locally(settings.admin_socket) as local:
+                host, port = listener.getsockname()[:2]
+                shown = f"[{host}]" if ":" in host else host
+                print(f"offline-assistants serves on http://{shown}:{port}/v1", flush=True)  # noqa: T201 the one line that a person waits for
+                await _serve(opened, settings, [listener, local])
+    settings.admin_socket.unlink(missing_ok=True)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn ends the process by the signal that stopped it, before our own parts are closed: so signals are ours."""
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        yield
+
+
+async def _serve(opened: OpenServer, settings: Settings, sockets: list[socket.socket]) -> None:
+    config = uvicorn.Config(
+        opened.app,
+        lifespan="off",
+        log_config=None,
+        log_level=settings.log_level,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_S,
+    )
+    server = _Server(config)
+    stopping = asyncio.create_task(_stop_on_signal(server, opened))
+    try:
+        await server.serve(sockets=sockets)
+    finally:
+        stopping.cancel()
+
+
+async def _stop_on_signal(server: uvicorn.Server, opened: OpenServer) -> None:
+    """Open streams would keep the server waiting: runs end first, and their streams with them. A second signal does not wait for anybody."""
+    is_stopping = asyncio.Event()
+
+    def stop() -> None:
+        server.force_exit = is_stopping.is_set()
+        is_stopping.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop)
+    await is_stopping.wait()
+    server.should_exit = True
+    await opened.end_runs()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=512)
+    except OSError as error:
+        raise OfflineAssistantsError(f"Cannot listen on {host}:{port}: {error.strerror}. Choose another port with --port, or 0 for a free one.") from error
+
+
+def _listen_locally(path: Path) -> socket.socket:
+    """The database is ours by now, so a socket that is there already was left behind by a server that was killed."""
+    path.unlink(missing_ok=True)
+    local = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    local.bind(str(path))
+    path.chmod(0o600)
+    local.listen(64)
+    return local
