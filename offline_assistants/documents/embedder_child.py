@@ -40,6 +40,7 @@ def main() -> None:
     while (request := read_frame(sys.stdin.buffer)) is not None:
         header, payload = _answer(model, *request)
         write_frame(replies, header, payload)
+    os._exit(0)  # there is nothing to save, and taking torch down in order takes seconds
 
 
 def _arguments() -> argparse.Namespace:
@@ -51,6 +52,8 @@ def _arguments() -> argparse.Namespace:
 
 
 def _load(model_dir: Path, *, num_threads: int) -> _Model:
+    if not (model_dir / "modules.json").is_file():
+        sys.exit(f"{model_dir} holds no sentence-transformers model: it has no modules.json")
     import torch  # both take seconds: after the child is bound to its parent
     from sentence_transformers import SentenceTransformer
 

@@ -173,7 +173,9 @@ class EmbedderProcess:
                 await receive_frame(process.stdout, max_payload_bytes=0)
         except (EOFError, BrokenFrameError, TimeoutError) as error:
             await self._bury(error)
-            raise SearchError(f"The embedding model in {self._model_dir} could not be loaded; the server's log holds the reason.") from error
+            raise SearchError(
+                f"The embedding model in {self._model_dir} could not be loaded; the server's log holds the reason. scripts/setup installs the starter models."
+            ) from error
         return process
 
     async def _bury(self, error: BaseException) -> None:
