@@ -163,7 +163,7 @@ def test_a_package_file_holds_a_docstring_and_nothing_else(path: Path) -> None:
     assert [ast.unparse(statement).split(" = ")[0] for statement in rest] == (["__version__"] if has_version else [])
 
 
-@pytest.mark.parametrize("path", [path for path in tracked_files() if path.suffix == ".py"], ids=relative)
+@pytest.mark.parametrize("path", [path for path in tracked_files() if path.suffix == ".py" and path.stat().st_size], ids=relative)
 def test_the_first_line_of_a_python_file_says_what_it_is(path: Path) -> None:
     lines = path.read_text(encoding="utf-8").splitlines()
     line = next((line for line in lines if not line.startswith("#!")), "")
