@@ -459,6 +459,42 @@ async def test_nothing_new_is_accepted_on_a_full_disk(tmp_path: Path) -> None:
         assert await ids(store) == ["1"]
 
 
+DISK_THAT_FAILS = """
+import asyncio, resource, signal, sys
+from pathlib import Path
+from offline_assistants.domain.objects import Thread
+from offline_assistants.errors import StoreError
+from offline_assistants.store.changes import Delete, Put
+from offline_assistants.store.duckdb_store import DuckDBStore
+
+async def main():
+    ended = asyncio.Event()
+    async with DuckDBStore.open(Path(sys.argv[1]), idle_after_s=0.01, on_fatal=lambda _: ended.set()) as store:
+        await store.commit([Put(Thread(id=f"thread_{n}", created_at=1)) for n in range(100)])
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (65_536, 65_536))
+        await store.commit([Delete(Thread, "thread_0")])
+        await ended.wait()
+        for request in (store.commit([Put(Thread(id="thread_x", created_at=1))]), store.get(Thread, "thread_1")):
+            try:
+                await request
+            except StoreError as error:
+                print(type(error.__cause__).__name__)
+
+asyncio.run(main())
+"""
+
+
+async def test_after_a_fatal_error_everyone_is_told_and_nothing_is_lost(tmp_path: Path) -> None:
+    """A limit on the size of files stands for a disk that refuses the checkpoint, from which the database cannot recover."""
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", DISK_THAT_FAILS, str(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    stdout, _ = await process.communicate()
+
+    assert stdout.split() == [b"FatalException", b"FatalException"]
+    async with DuckDBStore.open(tmp_path) as store:
+        assert await store.count(Thread) == 99
+
+
 @pytest.mark.parametrize(
     "statement",
     [
