@@ -16,9 +16,8 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar, cast
 
 from offline_assistants.domain.objects import ApiObject
 from offline_assistants.errors import OfflineAssistantsError, RequestError, RunIsActive
-from offline_assistants.store.tables import TABLES, ActiveRun, Equal
+from offline_assistants.store.tables import TABLES, ActiveRun, Equal, T
 
-T = TypeVar("T", bound=ApiObject)
 Result = TypeVar("Result")
 Name = tuple[type[ApiObject], str]
 """An object's class and key."""

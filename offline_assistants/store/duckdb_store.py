@@ -28,31 +28,25 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Literal, ParamSpec, TypeVar
+from types import MappingProxyType
+from typing import Any, ParamSpec, TypeVar
 
 import duckdb
 
 from offline_assistants.domain.objects import ApiObject, Run
 from offline_assistants.errors import OfflineAssistantsError, StoreError, StoreFull
-from offline_assistants.store.changes import Change, Committed, Draft, Name, Precondition, T, Update
-from offline_assistants.store.tables import TABLES, ActiveRun, Condition, Equal, family, load_migrations, load_statements, wanted
+from offline_assistants.store.changes import Change, Committed, Draft, Precondition, Update
+from offline_assistants.store.reading import Order, Page, Reader, ReadOnce
+from offline_assistants.store.tables import TABLES, ActiveRun, Equal, T, load_migrations, load_statements, select
 from offline_assistants.store.write_thread import WriteThread
 
 _log = logging.getLogger(__name__)
 _FATAL = (duckdb.FatalException, duckdb.InternalException)
-_NO_FILTER: Mapping[str, Any] = {}
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 _STRETCH = 200
 """Objects that `list_all` has in memory at a time."""
-Order = Literal["asc", "desc"]
 Args = ParamSpec("Args")
 Value = TypeVar("Value")
-
-
-@dataclass(frozen=True, slots=True)
-class Page(Generic[T]):
-    items: list[T]
-    has_more: bool
-    """Whether there are more in the direction of travel: behind `after`, or before `before`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +66,8 @@ class DuckDBStore:
         self._is_open = False
         self._has_deleted = False
         self._sql = load_statements()
+        self._local = threading.local()
+        self._reader = Reader(self._query_to_read)
 
     @classmethod
     @asynccontextmanager
@@ -103,14 +99,14 @@ class DuckDBStore:
 
     async def get_many(self, cls: type[T], keys: Iterable[str]) -> dict[str, T]:
         """Those that exist, by key."""
-        return await self._read(self._get_many, cls, list(keys))
+        return await self._read(self._reader.objects, cls, list(keys))
 
     async def list_page(
         self,
         cls: type[T],
         *,
-        parent: Equal = _NO_FILTER,
-        where: Mapping[str, str | None] = _NO_FILTER,
+        parent: Equal = _NOTHING,
+        where: Mapping[str, str | None] = _NOTHING,
         limit: int = 20,
         order: Order = "desc",
         after: str | None = None,
@@ -121,22 +117,23 @@ class DuckDBStore:
         `parent` compares immutable columns (see tables.py) and is fast; `where` compares top-level fields of the objects that are left. Raises NotFound
         with `param` when a cursor is not among the parent's objects.
         """
-        return await self._read(self._list_page, cls, family(cls, parent), wanted(cls, where), limit, order, after, before)
+        chosen = select(cls, parent, where)
+        return await self._read(self._reader.page, chosen, limit=limit, order=order, after=after, before=before)
 
-    async def list_all(self, cls: type[T], *, parent: Equal = _NO_FILTER, where: Mapping[str, str | None] = _NO_FILTER) -> AsyncIterator[T]:
+    async def list_all(self, cls: type[T], *, parent: Equal = _NOTHING, where: Mapping[str, str | None] = _NOTHING) -> AsyncIterator[T]:
         """All objects that there are now, oldest first; those deleted meanwhile may be missing."""
-        relatives = family(cls, parent)
-        places = await self._read(self._places, cls, relatives, wanted(cls, where), "ASC", None)
+        chosen = select(cls, parent, where)
+        places = await self._read(self._reader.places, chosen, "asc", None)
         for start in range(0, len(places), _STRETCH):
-            for obj in await self._read(self._stretch, cls, relatives, places[start : start + _STRETCH]):
+            for obj in await self._read(self._reader.stretch, chosen, places[start : start + _STRETCH]):
                 yield obj
 
-    async def count(self, cls: type[ApiObject], *, parent: Equal = _NO_FILTER, where: Mapping[str, str | None] = _NO_FILTER) -> int:
-        return await self._read(self._count, cls, family(cls, parent), wanted(cls, where))
+    async def count(self, cls: type[ApiObject], *, parent: Equal = _NOTHING, where: Mapping[str, str | None] = _NOTHING) -> int:
+        return await self._read(self._reader.count, select(cls, parent, where))
 
     async def active_runs(self) -> list[Run]:
         """The runs that hold a thread, oldest first: those to go on with after a restart."""
-        return await self._read(self._active_runs)
+        return await self._read(self._reader.active_runs)
 
     # ── Writing ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -168,9 +165,12 @@ class DuckDBStore:
 
     async def _close(self) -> None:
         self._is_open = False
-        await self._loop.run_in_executor(self._readers, self._writer.stop)
-        await self._loop.run_in_executor(self._readers, self._connection.close)
-        self._readers.shutdown(wait=True)
+        await asyncio.to_thread(self._shut)
+
+    def _shut(self) -> None:
+        self._writer.stop()
+        self._readers.shutdown()
+        self._connection.close()
 
     def _connect(self) -> None:
         with _translated(self._directory):
@@ -178,30 +178,24 @@ class DuckDBStore:
                 self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
                 self._directory.chmod(0o700)
             self._connection = _open_locked_down(self._directory)
-            self._seqs = itertools.count(1)
             try:
                 self._migrate()
-                newest = max(self._value("newest", table.words) for table in TABLES.values())
+                newest = max(self._query("newest", table.words)[0][0] for table in TABLES.values())
             except BaseException:
                 self._connection.close()
                 raise
         self._seqs = itertools.count(newest + 1)
-        self._local = threading.local()
 
     def _migrate(self) -> None:
         migrations = load_migrations()
-        self._connection.execute(self._sql["meta"])
-        version, newest = self._value("version", {}), max(migrations)
+        self._query("meta")
+        version, newest = self._query("version")[0][0], max(migrations)
         if version > newest:
             raise StoreError(f"A newer version of this program wrote the database (schema {version}; this version knows {newest}). Install the newer version.")
         for number in range(version + 1, newest + 1):
             with self._transaction():
                 self._connection.execute(migrations[number])
-                self._connection.execute(self._sql["set_version"], [number])
-
-    def _value(self, statement: str, words: Mapping[str, str]) -> int:
-        row = self._connection.execute(self._sql[statement].format_map(words)).fetchone()
-        return row[0] if row else 0
+                self._query("set_version", values=[number])
 
     # ── On the reader threads ────────────────────────────────────────────────────────────────────────────────────────
 
@@ -214,56 +208,15 @@ class DuckDBStore:
 
         return await self._loop.run_in_executor(self._readers, call)
 
-    def _query(self, statement: str, words: Mapping[str, str], values: Sequence[object] = ()) -> list[Any]:
+    def _query_to_read(self, statement: str, words: Mapping[str, str], values: Sequence[object] = ()) -> list[Any]:
         if not hasattr(self._local, "cursor"):
             self._local.cursor = self._connection.cursor()
         return self._local.cursor.execute(self._sql[statement].format_map(words), values).fetchall()
 
-    def _get_many(self, cls: type[T], keys: list[str]) -> dict[str, T]:
-        if not keys:
-            return {}
-        words = TABLES[cls].words | {"places": ", ".join("?" * len(keys))}
-        return {key: cls.model_validate_json(doc) for key, doc in self._query("docs", words, keys)}
-
-    def _places(self, cls: type[ApiObject], relatives: Condition, chosen: Condition, direction: str, limit: int | None) -> list[int]:
-        words = TABLES[cls].words | {"family": relatives.sql, "wanted": chosen.sql, "direction": direction}
-        return [seq for (seq,) in self._query("places", words, [*relatives.values, *chosen.values, limit])]
-
-    def _stretch(self, cls: type[T], relatives: Condition, places: list[int]) -> list[T]:
-        if not places:
-            return []
-        bounds = sorted((places[0], places[-1]))
-        docs = dict(self._query("stretch", TABLES[cls].words | {"family": relatives.sql}, [*relatives.values, *bounds]))
-        return [cls.model_validate_json(docs[seq]) for seq in places if seq in docs]
-
-    def _list_page(self, cls: type[T], relatives: Condition, chosen: Condition, limit: int, order: Order, after: str | None, before: str | None) -> Page[T]:
-        later, earlier = ("seq > ?", "seq < ?") if order == "asc" else ("seq < ?", "seq > ?")
-        cut = relatives
-        if after is not None:
-            cut = cut.also(later, self._place(cls, relatives, after, "after"))
-        if before is not None:
-            cut = cut.also(earlier, self._place(cls, relatives, before, "before"))
-        is_backwards = before is not None and after is None
-        places = self._places(cls, cut, chosen, "ASC" if (order == "asc") != is_backwards else "DESC", limit + 1)
-        items = self._stretch(cls, relatives, places[:limit])
-        return Page(items[::-1] if is_backwards else items, has_more=len(places) > limit)
-
-    def _place(self, cls: type[ApiObject], relatives: Condition, key: str, param: str) -> int:
-        rows = self._query("place", TABLES[cls].words | {"family": relatives.sql}, [key, *relatives.values])
-        if not rows:
-            error = TABLES[cls].not_found(key)
-            error.param = param
-            raise error
-        return rows[0][0]
-
-    def _count(self, cls: type[ApiObject], relatives: Condition, chosen: Condition) -> int:
-        words = TABLES[cls].words | {"family": relatives.sql, "wanted": chosen.sql}
-        return self._query("count", words, [*relatives.values, *chosen.values])[0][0]
-
-    def _active_runs(self) -> list[Run]:
-        return [Run.model_validate_json(doc) for (doc,) in self._query("active_runs", {})]
-
     # ── On the write thread ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def _query(self, statement: str, words: Mapping[str, str] = _NOTHING, values: Sequence[object] = ()) -> list[Any]:
+        return self._connection.execute(self._sql[statement].format_map(words), values).fetchall()
 
     def _carry_out(self, requests: list[_Request]) -> Sequence[Committed | Exception]:
         """One transaction for all; if the database refuses it, one for each, so that only the guilty one fails."""
@@ -276,10 +229,9 @@ class DuckDBStore:
             return [error] if len(requests) == 1 else [self._carry_out([request])[0] for request in requests]
 
     def _write(self, requests: list[_Request]) -> list[Committed | Exception]:
-        stored = _Stored(self._connection, self._sql)
-        stored.load(name for request in requests for part in (*request.require, *request.changes) for name in part.reads)
-        draft = Draft(stored, self._seqs)
-        is_full = self._directory is not None and shutil.disk_usage(self._directory).free < self._min_free_bytes
+        expected = [name for request in requests for part in (*request.require, *request.changes) for name in part.reads]
+        draft = Draft(ReadOnce(Reader(self._query), expected), self._seqs)
+        is_full = self._is_full()
         outcomes = [self._stage(request, draft, is_full=is_full) for request in requests]
         for cls in TABLES:
             self._flush(cls, draft)
@@ -306,10 +258,10 @@ class DuckDBStore:
         deleted = [key for kind, key in draft.deleted if kind is cls]
         rows = [row for (kind, _), row in draft.rows.items() if kind is cls and row is not None]
         if deleted:
-            self._connection.execute(self._sql["delete"].format_map(table.words), [deleted])
+            self._query("delete", table.words, [deleted])
         if rows:
             lists = zip(*[(row.obj.key, row.seq, *table.values_of(row.obj), row.doc) for row in rows], strict=True)
-            written = self._connection.execute(self._sql["upsert"].format_map(table.words), [list(values) for values in lists]).fetchall()
+            written = self._query("upsert", table.words, [list(values) for values in lists])
             if set(written) != {(row.obj.key, *table.values_of(row.obj)) for row in rows}:
                 raise StoreError(f"Objects in {table.name} keep their {', '.join(table.columns)}; delete the old one to put another in its place.")
 
@@ -326,10 +278,16 @@ class DuckDBStore:
                 _log.debug("nothing to roll back: %s", error)
             raise
 
+    def _is_full(self) -> bool:
+        return self._directory is not None and shutil.disk_usage(self._directory).free < self._min_free_bytes
+
     def _tidy_up(self) -> None:
-        """Fold the log into the file while nobody waits, so that the next start is quick and what was deleted leaves the log."""
-        if self._directory is None or self._fatal is not None:
-            return
+        """Fold the log into the file while nobody waits, so that the next start is quick and deleted text leaves the log.
+
+        It does not leave the file by this: DuckDB 2.0 marks rows as deleted and drops their text when it rewrites most of their row group (122,880 rows).
+        """
+        if self._directory is None or self._fatal is not None or self._is_full():
+            return  # a checkpoint that finds no room is fatal; the log can wait
         log = self._directory / "objects.duckdb.wal"
         if self._has_deleted or (log.exists() and log.stat().st_size > 4 * 2**20):
             try:
@@ -359,36 +317,6 @@ class DuckDBStore:
                 self._fatal = error
                 self._loop.call_soon_threadsafe(self._on_fatal, error)
             raise
-
-
-class _Stored:
-    """What is committed, read on the write thread once per transaction."""
-
-    def __init__(self, connection: duckdb.DuckDBPyConnection, sql: Mapping[str, str]) -> None:
-        self._connection = connection
-        self._sql = sql
-        self._docs: dict[Name, str | None] = {}
-
-    def load(self, names: Iterable[Name]) -> None:
-        """Read documents in one go for each table."""
-        wanted: dict[type[ApiObject], list[str]] = {}
-        for cls, key in dict.fromkeys(names):
-            wanted.setdefault(cls, []).append(key)
-            self._docs[cls, key] = None
-        for cls, keys in wanted.items():
-            words = TABLES[cls].words | {"places": ", ".join("?" * len(keys))}
-            for key, doc in self._connection.execute(self._sql["docs"].format_map(words), keys).fetchall():
-                self._docs[cls, key] = doc
-
-    def doc(self, cls: type[ApiObject], key: str) -> str | None:
-        if (cls, key) not in self._docs:
-            self.load([(cls, key)])
-        return self._docs[cls, key]
-
-    def keys(self, cls: type[ApiObject], parent: Equal) -> list[str]:
-        chosen = family(cls, parent)
-        rows = self._connection.execute(self._sql["keys"].format_map(TABLES[cls].words | {"family": chosen.sql}), chosen.values).fetchall()
-        return [key for (key,) in rows]
 
 
 def _open_locked_down(directory: Path | None) -> duckdb.DuckDBPyConnection:

@@ -2,7 +2,7 @@
 
 -- name: docs
 -- Objects by their keys.
-SELECT key, doc FROM {table} WHERE key IN ({places});
+SELECT key, doc FROM {table} WHERE key IN ({marks});
 
 -- name: keys
 -- The children of a parent, oldest first.
@@ -15,7 +15,7 @@ SELECT seq FROM {table} WHERE key = ? AND {family};
 -- name: places
 -- Where the objects of a page stand, without their documents: to sort documents costs more than to read a page. The family (a parent's children) is
 -- materialized first, because a condition on documents beside one on an indexed column makes DuckDB forget the index.
-WITH family AS MATERIALIZED (SELECT seq, doc FROM {table} WHERE {family}) SELECT seq FROM family WHERE {wanted} ORDER BY seq {direction} LIMIT ?;
+WITH family AS MATERIALIZED (SELECT seq, doc FROM {table} WHERE {family}) SELECT seq FROM family WHERE {wanted} ORDER BY seq {order} LIMIT ?;
 
 -- name: stretch
 -- Documents between two places.

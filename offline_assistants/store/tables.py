@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
+from types import MappingProxyType
+from typing import Generic, TypeVar
 
 from offline_assistants.domain.objects import (
     ApiObject,
@@ -21,6 +23,7 @@ from offline_assistants.domain.objects import (
 )
 from offline_assistants.errors import NotFound
 
+T = TypeVar("T", bound=ApiObject)
 Equal = Mapping[str, str]
 """Column -> the value asked for."""
 
@@ -46,8 +49,8 @@ class Table:
     def belongs(self, obj: ApiObject, parent: Equal) -> bool:
         return all(getattr(obj, self.columns[column]) == value for column, value in parent.items())
 
-    def not_found(self, key: str) -> NotFound:
-        return NotFound(f"No {self.noun} found with id '{key.rpartition('/')[2]}'.")
+    def not_found(self, key: str, *, param: str | None = None) -> NotFound:
+        return NotFound(f"No {self.noun} found with id '{key.rpartition('/')[2]}'.", param=param)
 
     @cached_property
     def words(self) -> dict[str, str]:
@@ -85,24 +88,36 @@ class Condition:
         return Condition(f"{self.sql} AND {sql}", (*self.values, value))
 
 
-def family(cls: type[ApiObject], parent: Equal) -> Condition:
-    """The objects of a parent, by columns. Raises ValueError for a column that there is not."""
-    result = Condition()
+@dataclass(frozen=True)
+class Selection(Generic[T]):
+    """Objects of a class: the `family` by columns, and of it those that are `wanted` by what is in their documents."""
+
+    cls: type[T]
+    family: Condition
+    wanted: Condition
+
+    @property
+    def table(self) -> Table:
+        return TABLES[self.cls]
+
+    @property
+    def words(self) -> dict[str, str]:
+        """What fills the braces of a statement about these objects."""
+        return self.table.words | {"family": self.family.sql, "wanted": self.wanted.sql}
+
+
+def select(cls: type[T], parent: Equal, where: Mapping[str, str | None] = MappingProxyType({})) -> Selection[T]:
+    """`parent` compares columns, `where` top-level fields (None: null or absent). Raises ValueError for names that there are not."""
+    family = wanted = Condition()
     for column, value in parent.items():
         if column not in TABLES[cls].columns:
             raise ValueError(f"{TABLES[cls].name} has no column {column}")
-        result = result.also(f"{column} = ?", value)
-    return result
-
-
-def wanted(cls: type[ApiObject], where: Mapping[str, str | None]) -> Condition:
-    """Objects by top-level fields of their documents; None: null or absent. Raises ValueError for a field that there is not."""
-    result = Condition()
+        family = family.also(f"{column} = ?", value)
     for field, value in where.items():
         if field not in cls.model_fields:
             raise ValueError(f"{cls.__name__} has no field {field}")
-        result = result.also(f"json_extract_string(doc, '$.{field}') IS NOT DISTINCT FROM ?", value)
-    return result
+        wanted = wanted.also(f"json_extract_string(doc, '$.{field}') IS NOT DISTINCT FROM ?", value)
+    return Selection(cls, family, wanted)
 
 
 def load_statements() -> dict[str, str]:

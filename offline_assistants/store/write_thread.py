@@ -58,7 +58,7 @@ class WriteThread(Generic[Request, Outcome]):
             is_idle = False
             try:
                 outcomes = self._carry_out([request for request, _ in batch])
-            except Exception as error:  # a mistake of ours; without this everyone would wait for ever
+            except Exception as error:  # noqa: BLE001 - a mistake of ours; without this everyone would wait for ever
                 _log.exception("a batch failed in a way that nobody foresaw")
                 outcomes = [error] * len(batch)
             self._loop.call_soon_threadsafe(_settle, [future for _, future in batch], outcomes)

@@ -142,11 +142,12 @@ async def test_thousands_are_read_at_once(store: DuckDBStore) -> None:
 
 
 @pytest.fixture
-async def seven(store: DuckDBStore) -> DuckDBStore:
+async def seven() -> AsyncIterator[DuckDBStore]:
     """Messages 1 to 7 of one thread, all of the same second, among those of another."""
-    for number in range(1, 8):
-        await store.commit([Put(a_message(number, run_id="run_odd" if number % 2 else None)), Put(a_message(number + 100, thread_id="thread_b"))])
-    return store
+    async with DuckDBStore.open(None) as store:
+        for number in range(1, 8):
+            await store.commit([Put(a_message(number, run_id="run_odd" if number % 2 else None)), Put(a_message(number + 100, thread_id="thread_b"))])
+        yield store
 
 
 @pytest.mark.parametrize(

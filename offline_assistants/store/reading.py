@@ -1,0 +1,104 @@
+"""What is asked of the tables: objects by key, pages, counts. Knows nothing of threads, transactions or the database's library."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, Protocol
+
+from offline_assistants.domain.objects import ApiObject, Run
+from offline_assistants.store.changes import Name
+from offline_assistants.store.tables import TABLES, Equal, Selection, T, select
+
+Order = Literal["asc", "desc"]
+
+
+class Query(Protocol):
+    def __call__(self, statement: str, words: Mapping[str, str], values: Sequence[object] = ()) -> list[Any]:
+        """The rows of a named statement, its braces filled with `words`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    items: list[T]
+    has_more: bool
+    """Whether there are more in the direction of travel: behind `after`, or before `before`."""
+
+
+class Reader:
+    def __init__(self, query: Query) -> None:
+        self._query = query
+
+    def docs(self, cls: type[ApiObject], keys: Sequence[str]) -> dict[str, str]:
+        """Documents of those that exist, by key."""
+        words = TABLES[cls].words | {"marks": ", ".join("?" * len(keys))}
+        return dict(self._query("docs", words, keys)) if keys else {}
+
+    def objects(self, cls: type[T], keys: Sequence[str]) -> dict[str, T]:
+        return {key: cls.model_validate_json(doc) for key, doc in self.docs(cls, keys).items()}
+
+    def active_runs(self) -> list[Run]:
+        return [Run.model_validate_json(doc) for (doc,) in self._query("active_runs", {})]
+
+    def count(self, chosen: Selection[Any]) -> int:
+        return self._query("count", chosen.words, [*chosen.family.values, *chosen.wanted.values])[0][0]
+
+    def keys(self, chosen: Selection[Any]) -> list[str]:
+        return [key for (key,) in self._query("keys", chosen.words, chosen.family.values)]
+
+    def places(self, chosen: Selection[Any], order: Order, limit: int | None) -> list[int]:
+        """Where the chosen objects stand in the order of creation."""
+        return [seq for (seq,) in self._query("places", chosen.words | {"order": order}, [*chosen.family.values, *chosen.wanted.values, limit])]
+
+    def stretch(self, chosen: Selection[T], places: Sequence[int]) -> list[T]:
+        """The objects at these places, in this order, without those deleted meanwhile."""
+        if not places:
+            return []
+        bounds = sorted((places[0], places[-1]))
+        docs = dict(self._query("stretch", chosen.words, [*chosen.family.values, *bounds]))
+        return [chosen.cls.model_validate_json(docs[seq]) for seq in places if seq in docs]
+
+    def page(self, chosen: Selection[T], *, limit: int, order: Order, after: str | None, before: str | None) -> Page[T]:
+        later, earlier = ("seq > ?", "seq < ?") if order == "asc" else ("seq < ?", "seq > ?")
+        rest = chosen.family
+        if after is not None:
+            rest = rest.also(later, self._place(chosen, after, "after"))
+        if before is not None:
+            rest = rest.also(earlier, self._place(chosen, before, "before"))
+        is_backwards = before is not None and after is None
+        towards: Order = "asc" if (order == "asc") != is_backwards else "desc"
+        places = self.places(Selection(chosen.cls, rest, chosen.wanted), towards, limit + 1)
+        items = self.stretch(chosen, places[:limit])
+        return Page(items[::-1] if is_backwards else items, has_more=len(places) > limit)
+
+    def _place(self, chosen: Selection[Any], key: str, param: str) -> int:
+        rows = self._query("place", chosen.words, [key, *chosen.family.values])
+        if not rows:
+            raise chosen.table.not_found(key, param=param)
+        return rows[0][0]
+
+
+class ReadOnce:
+    """What is committed, for one transaction: each document is read once, the expected ones together."""
+
+    def __init__(self, reader: Reader, expected: Iterable[Name]) -> None:
+        self._reader = reader
+        self._docs: dict[Name, str | None] = {}
+        keys: dict[type[ApiObject], list[str]] = {}
+        for cls, key in dict.fromkeys(expected):
+            keys.setdefault(cls, []).append(key)
+        for cls in keys:
+            self._read(cls, keys[cls])
+
+    def doc(self, cls: type[ApiObject], key: str) -> str | None:
+        if (cls, key) not in self._docs:
+            self._read(cls, [key])
+        return self._docs[cls, key]
+
+    def keys(self, cls: type[ApiObject], parent: Equal) -> list[str]:
+        return self._reader.keys(select(cls, parent))
+
+    def _read(self, cls: type[ApiObject], keys: Sequence[str]) -> None:
+        found = self._reader.docs(cls, keys)
+        self._docs.update({(cls, key): found.get(key) for key in keys})
