@@ -286,16 +286,17 @@ class DuckDBStore:
 
         It does not leave the file by this: DuckDB 2.0 marks rows as deleted and drops their text when it rewrites most of their row group (122,880 rows).
         """
-        if self._directory is None or self._fatal is not None or self._is_full():
-            return  # a checkpoint that finds no room is fatal; the log can wait
+        if self._directory is None or self._fatal is not None:
+            return
         log = self._directory / "objects.duckdb.wal"
-        if self._has_deleted or (log.exists() and log.stat().st_size > 4 * 2**20):
-            try:
-                with self._watched():
+        try:
+            with self._watched():
+                is_due = self._has_deleted or (log.exists() and log.stat().st_size > 4 * 2**20)
+                if is_due and not self._is_full():  # a checkpoint that finds no room is fatal; the log can wait
                     self._connection.execute("CHECKPOINT")
                     self._has_deleted = False
-            except StoreError as error:
-                _log.warning("the log could not be folded into the database: %s", error.__cause__)
+        except StoreError as error:
+            _log.warning("the log could not be folded into the database: %s", error.__cause__)
 
     # ── Errors ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
