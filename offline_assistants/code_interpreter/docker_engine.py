@@ -9,6 +9,7 @@ import asyncio
 import os
 import socket
 import struct
+import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,8 +29,6 @@ _T = TypeVar("_T")
 _Client = Any
 """docker.APIClient: its own annotations are too incomplete to be checked against."""
 
-_CALL_TIMEOUT_S = 20
-"""For one answer of the engine; builds have their own."""
 _BUILD_SILENCE_S = 900
 """A step of a build (installing packages) may say nothing for as long as this."""
 _READ_BYTES = 256 * 1024
@@ -95,12 +94,16 @@ class AttachedStream:
 class DockerEngine:
     """One Docker engine, found as the `docker` command finds it (DOCKER_HOST, else the local socket). Connects when first asked, reconnects by itself."""
 
-    def __init__(self, docker_host: str | None = None, *, num_threads: int = 4) -> None:
+    def __init__(self, docker_host: str | None = None, *, call_timeout_s: int = 20, num_threads: int = 4) -> None:
+        """`docker_host` replaces DOCKER_HOST. `call_timeout_s` bounds each answer of the engine, builds and pulls apart."""
         self._docker_host = docker_host
+        self._call_timeout_s = call_timeout_s
         self._threads = ThreadPoolExecutor(max_workers=num_threads, thread_name_prefix="docker")
         self._client: _Client | None = None
+        self._is_closed = False
 
     async def close(self) -> None:
+        self._is_closed = True
         client, self._client = self._client, None
         if client is not None:
             await asyncio.get_running_loop().run_in_executor(self._threads, client.close)
@@ -163,22 +166,31 @@ class DockerEngine:
     async def build(self, folder: Path, *, tag: str, arguments: Mapping[str, str], report: Callable[[str], None]) -> None:
         """`docker build`; every line of its output goes to `report`, on the event loop. Raises SandboxError when a step fails."""
         loop = asyncio.get_running_loop()
+        is_cancelled = threading.Event()
 
         def build(client: _Client) -> None:
             for step in client.build(path=str(folder), tag=tag, buildargs=dict(arguments), rm=True, forcerm=True, decode=True):
+                if is_cancelled.is_set():
+                    return  # hanging up ends the build
                 if "error" in step:
                     raise SandboxError(f"The sandbox image could not be built: {step['error'].strip()}")
                 for line in str(step.get("stream", "")).splitlines():
                     if line.strip():
                         loop.call_soon_threadsafe(report, line.rstrip())
 
-        await self._call(build, read_timeout_s=_BUILD_SILENCE_S)
+        try:
+            await self._call(build, read_timeout_s=_BUILD_SILENCE_S)
+        finally:
+            is_cancelled.set()
 
-    async def _call(self, work: Callable[[_Client], _T], *, read_timeout_s: int = _CALL_TIMEOUT_S) -> _T:
+    async def _call(self, work: Callable[[_Client], _T], *, read_timeout_s: int | None = None) -> _T:
+        """Raises SandboxUnavailable, SandboxError."""
+
         def call() -> _T:
             with _translated():
-                if read_timeout_s == _CALL_TIMEOUT_S:
-                    self._client = self._client or _connect(self._docker_host, _CALL_TIMEOUT_S)
+                _knock(self._docker_host, self._call_timeout_s)
+                if read_timeout_s is None:
+                    self._client = self._client or _connect(self._docker_host, self._call_timeout_s)
                     return work(self._client)
                 client = _connect(self._docker_host, read_timeout_s)
                 try:
@@ -186,7 +198,19 @@ class DockerEngine:
                 finally:
                     client.close()
 
+        if self._is_closed:
+            raise SandboxUnavailable("code_interpreter is unavailable: the server is stopping.")
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+
+
+def _knock(docker_host: str | None, timeout_s: int) -> None:
+    """Whether anybody listens on the local socket. docker-py would find out, too, but leaves the socket of a failed attempt open."""
+    address = cast("str", docker.utils.parse_host(docker_host or os.environ.get("DOCKER_HOST")))
+    scheme, _, path = address.partition("://")
+    if scheme == "http+unix":
+        with socket.socket(socket.AF_UNIX) as attempt:
+            attempt.settimeout(timeout_s)
+            attempt.connect(path)
 
 
 def _connect(docker_host: str | None, timeout_s: int) -> _Client:
@@ -201,7 +225,9 @@ def _attached_socket(client: _Client, container_id: str) -> socket.socket:
     response = getattr(stream, "_response", stream)
     try:
         if type(original) is not socket.socket:
-            raise SandboxUnavailable("code_interpreter is unavailable: it needs a Docker engine on a Unix or plain TCP socket, and this one is behind TLS or SSH.")
+            raise SandboxUnavailable(
+                "code_interpreter is unavailable: it needs a Docker engine on a Unix or plain TCP socket, and this one is behind TLS or SSH."
+            )
         attached = socket.socket(fileno=os.dup(original.fileno()))
     finally:
         response.close()

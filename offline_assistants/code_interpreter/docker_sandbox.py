@@ -7,6 +7,7 @@ import logging
 import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, aclosing
+from dataclasses import replace
 from types import TracebackType
 
 from offline_assistants.code_interpreter.container import INSTANCE_LABEL, ContainerLimits, container_options
@@ -16,7 +17,7 @@ from offline_assistants.code_interpreter.kernel_protocol import OutputLimits
 from offline_assistants.code_interpreter.kernel_session import KernelSession, open_session
 from offline_assistants.code_interpreter.sessions import SessionLimits, Sessions
 from offline_assistants.errors import SandboxError
-from offline_assistants.ports import ExecutionEvent, Logs, SandboxFile
+from offline_assistants.ports import ExecutionEnded, ExecutionEvent, Logs, SandboxFile
 
 _log = logging.getLogger(__name__)
 
@@ -80,7 +81,7 @@ class DockerSandbox:
                     yield Logs(f"[{problem}]\n")
                 async with aclosing(session.run(code, timeout_s)) as events:
                     async for event in events:
-                        yield event
+                        yield replace(event, is_state_lost=True) if isinstance(event, ExecutionEnded) and why_lost is not None else event
             finally:
                 await session.settle()
 
@@ -97,6 +98,8 @@ class DockerSandbox:
         return "code_interpreter is unavailable: its image is missing. Run `offline-assistants sandbox build`."
 
     async def _open_session(self) -> KernelSession:
+        if self._sweep is not None:
+            await asyncio.wait([self._sweep])  # or it would take our own first container for an earlier server's
         return await open_session(self._engine, self._options, self._output_limits)
 
     async def _remove_orphans(self) -> None:

@@ -16,6 +16,9 @@ from typing import Any, Literal, cast
 PROTOCOL = 1
 """Both sides must speak the same number; the kernel names its own in Ready."""
 
+PIECE_BYTES = 4 << 20
+"""A file goes in by pieces of this size, so that it does not stand in the container's memory twice."""
+
 _LENGTHS = struct.Struct(">II")
 _MAX_HEADER_BYTES = 64 * 1024
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -38,6 +41,11 @@ class OutputLimits:
     file_bytes: int = 100_000_000
     total_file_bytes: int = 200_000_000
 
+    @property
+    def total_bytes(self) -> int:
+        """More than a kernel that keeps the other limits ever sends for one call."""
+        return 8 * self.log_chars + self.images * self.image_bytes + self.total_file_bytes + (self.images + self.files + 1000) * _MAX_HEADER_BYTES
+
 
 # ── From the host ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -47,9 +55,12 @@ def hello(limits: OutputLimits) -> bytes:
     return encode_frame({"op": "hello", "limits": {name: getattr(limits, name) for name in names}})
 
 
-def put(request: int, name: str, link: str | None, content: bytes) -> bytes:
-    """Write /mnt/data/`name`, and make /mnt/data/`link` lead to it."""
-    return encode_frame({"op": "put", "request": request, "name": name, "link": link}, content)
+def put(request: int, name: str, link: str | None, content: bytes) -> Iterator[bytes]:
+    """Write /mnt/data/`name`, and make /mnt/data/`link` lead to it: frames of a few megabytes each, of which the last is answered."""
+    for offset in range(0, max(1, len(content)), PIECE_BYTES):
+        is_last = offset + PIECE_BYTES >= len(content)
+        header = {"op": "put", "request": request, "name": name, "link": link, "offset": offset, "is_last": is_last}
+        yield encode_frame(header, content[offset : offset + PIECE_BYTES])
 
 
 def execute(request: int, code: str, timeout_s: float) -> bytes:

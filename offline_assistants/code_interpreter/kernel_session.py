@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from offline_assistants.code_interpreter import kernel_protocol as protocol
@@ -37,6 +37,8 @@ class KernelSession:
         self._container_id = container_id
         self._stream = stream
         self._decoder = protocol.EventDecoder(limits)
+        self._max_bytes_per_answer = limits.total_bytes
+        self._num_bytes_of_answer = 0
         self._events: Iterator[protocol.KernelEvent] = iter(())
         self._file_ids: set[str] = set()
         self._request = 0
@@ -74,7 +76,7 @@ class KernelSession:
         """The events of one call, ExecutionEnded last. Raises SandboxUnavailable when the engine is gone."""
         num_images = 0
         try:
-            await self._ask(lambda request: protocol.execute(request, code, timeout_s))
+            await self._ask([protocol.execute(self._request + 1, code, timeout_s)])
             async for event in self._events_of_call(timeout_s):
                 match event:
                     case protocol.LogText(text=text):
@@ -123,7 +125,7 @@ class KernelSession:
 
     async def _put(self, file: SandboxFile) -> str | None:
         try:
-            await self._ask(lambda request: protocol.put(request, file.file_id, protocol.link_name(file.filename), file.content))
+            await self._ask(protocol.put(self._request + 1, file.file_id, protocol.link_name(file.filename), file.content))
             answer = await self._next_event(_PRELOAD_TIMEOUT_S)
         except (SessionDiedError, TimeoutError) as error:
             await self._blame(error)
@@ -142,10 +144,13 @@ class KernelSession:
             yield await self._next_event(wait_s)
             wait_s = timeout_s + _GRACE_S
 
-    async def _ask(self, frame_of: Callable[[int], bytes]) -> None:
+    async def _ask(self, frames: Iterable[bytes]) -> None:
+        """Send the frames of the next request, whose number is one higher than the last one's."""
         self._request += 1
+        self._num_bytes_of_answer = 0
         self._is_answer_due = True
-        await self._send(frame_of(self._request))
+        for frame in frames:
+            await self._send(frame)
 
     async def _send(self, frame: bytes) -> None:
         try:
@@ -162,6 +167,9 @@ class KernelSession:
                     data = await self._stream.read()
                 if not data:
                     raise SessionDiedError("its stream ended")
+                self._num_bytes_of_answer += len(data)
+                if self._num_bytes_of_answer > self._max_bytes_per_answer:
+                    raise SessionDiedError("it sent more than its limits allow")
                 self._events = self._decoder.feed(data)
         except protocol.ProtocolError as error:
             raise SessionDiedError(f"it broke the protocol with {error}") from error

@@ -28,12 +28,14 @@ import frames
 
 PROTOCOL = 1
 _PRELOADED = ("numpy", "pandas", "matplotlib.pyplot")
-_MAX_INPUT_BYTES = 1 << 30
+_MAX_INPUT_BYTES = 16 << 20
+"""Of one frame: the host sends a file in pieces, and code is short."""
 _SECONDS_TO_SAY_HELLO = 60.0
 _SECONDS_TO_REACT = 1.0
 """Between the interrupt and the kill."""
 _PIPE_BYTES = 64 * 1024
 _MAX_NOTES = 20
+_NUM_FORK_ATTEMPTS = 500
 _PR_SET_DUMPABLE = 4
 
 
@@ -106,6 +108,7 @@ class Supervisor:
         self._host = host
         self._cell: Cell | None = None
         self._news_of_death: str | None = None
+        self._put_error: str | None = None
         self._child_news, child_news = socket.socketpair()
         for end in (self._child_news, child_news):
             end.setblocking(False)
@@ -146,12 +149,16 @@ class Supervisor:
         return bool(data)
 
     def _put(self, header: dict, body: bytes) -> None:
-        error = None
+        """One piece of a file. The last one is answered, with the first error that any piece met."""
+        if header["offset"] == 0:
+            self._put_error = None
         try:
-            self._folder.put(header["name"], header["link"], body)
+            if self._put_error is None:
+                self._folder.put(header["name"], header["link"], header["offset"], body)
         except OSError as failure:
-            error = failure.strerror or str(failure)
-        _tell_host({"event": "put_done", "request": header["request"], "error": error})
+            self._put_error = failure.strerror or str(failure)
+        if header["is_last"]:
+            _tell_host({"event": "put_done", "request": header["request"], "error": self._put_error})
 
     def _execute(self, header: dict, code: bytes) -> None:
         request, timeout_s = header["request"], header["timeout_s"]
@@ -171,7 +178,7 @@ class Supervisor:
         ours, theirs = socket.socketpair()
         output_read, output_write = os.pipe()
         gc.freeze()  # a collection in the child would copy the pages that both share
-        pid = os.fork()
+        pid = _fork_among_the_dying()
         if pid == 0:
             _become_worker(theirs, output_write)
         theirs.close()
@@ -206,7 +213,7 @@ class Supervisor:
                 self._finish(self._cell, str(header.get("status")))
 
     def _forward_image(self, current: Cell, png: bytes) -> None:
-        if current.num_images == self._limits.images:
+        if current.num_images >= self._limits.images:
             current.notes.append(f"More than {self._limits.images} images: the rest is left out.")
         elif len(png) > self._limits.image_bytes:
             current.notes.append(f"An image of more than {self._limits.image_bytes / 1e6:.0f} MB is left out.")
@@ -291,7 +298,9 @@ class Supervisor:
         notes = [*([note] if note else []), *current.notes]
         for change in self._folder.changes(self._limits.files):
             if isinstance(change, data_folder.FoundFile):
-                _tell_host({"event": "file", "request": current.request, "path": change.path}, change.content)
+                _write(frames.encode_head({"event": "file", "request": current.request, "path": change.path}, change.num_bytes))
+                for piece in change.pieces:
+                    _write(piece)
             elif len(notes) < _MAX_NOTES:
                 notes.append(f"Not handed over: /mnt/data/{change.path}, because {change.reason}.")
         text = current.log.finish()
@@ -306,10 +315,33 @@ class Supervisor:
 
 
 def _tell_host(header: dict, body: bytes = b"") -> None:
-    for part in (frames.encode_head(header, len(body)), body):
-        view = memoryview(part)
-        while view:
-            view = view[os.write(1, view) :]
+    _write(frames.encode(header, body))
+
+
+def _write(data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(1, view) :]
+
+
+def _fork_among_the_dying() -> int:
+    """os.fork, also right after a fork bomb, whose dead hold their places until they are buried. Raises OSError when there is still no place."""
+    for _ in range(_NUM_FORK_ATTEMPTS):
+        try:
+            return os.fork()
+        except BlockingIOError:
+            _kill_all_but()
+            time.sleep(0.01)
+            while _bury_one():
+                pass
+    return os.fork()
+
+
+def _bury_one() -> bool:
+    try:
+        return os.waitpid(-1, os.WNOHANG)[0] != 0
+    except ChildProcessError:
+        return False
 
 
 def _become_worker(control: socket.socket, output_fd: int) -> None:

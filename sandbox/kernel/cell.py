@@ -144,7 +144,8 @@ def _adapt_libraries(show_figures: Callable[..., None], display: Callable[..., N
         numpy.random.seed()  # a forked worker would repeat the numbers of the one before
     ipython, ipython_display = types.ModuleType("IPython"), types.ModuleType("IPython.display")
     ipython_display.display = display
-    ipython.display = ipython_display
+    # Libraries that find IPython loaded ask it which one it is, and whether they are in a notebook: they are not.
+    ipython.display, ipython.version_info, ipython.get_ipython = ipython_display, (9, 0, 0), lambda: None
     sys.modules["IPython"], sys.modules["IPython.display"] = ipython, ipython_display
 
 

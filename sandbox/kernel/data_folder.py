@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 _MAX_DEPTH = 32
+_PIECE_BYTES = 1 << 20
 _NEVER_REPORTED = {b"__pycache__"}
 
 
@@ -22,7 +24,9 @@ class Limits:
 class FoundFile:
     path: str
     """Relative to the folder."""
-    content: bytes
+    num_bytes: int
+    pieces: Iterator[bytes]
+    """Together exactly `num_bytes`, read one by one: a large file shall not stand in memory once more. To be used up before the next change is asked for."""
 
 
 @dataclass(frozen=True)
@@ -40,14 +44,19 @@ class DataFolder:
         self._seen: dict[bytes, tuple[int, int, int]] = {}
         self._names_of_inputs: dict[bytes, bytes] = {}
 
-    def put(self, name: str, link: str | None, content: bytes) -> None:
-        """Write an input as `name`, and make `link` a symbolic link to it. What stood there is replaced. Raises OSError."""
+    def put(self, name: str, link: str | None, offset: int, piece: bytes) -> None:
+        """Write a piece of an input as `name`, with `link` as a symbolic link to it. The first replaces what stood there. Raises OSError, leaving nothing."""
         os.chmod(self._root, 0o700)  # the code may have taken our right to write
         path = self._path(os.fsencode(name))
-        _remove(path)
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
-        with open(fd, "wb") as file:
-            file.write(content)
+        if offset == 0:
+            _remove(path)
+        fd = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC | (os.O_CREAT | os.O_EXCL if offset == 0 else os.O_APPEND), 0o644)
+        try:
+            with open(fd, "wb") as file:
+                file.write(piece)
+        except OSError:
+            _remove(path)
+            raise
         self._seen[os.fsencode(name)] = _identity(os.lstat(path))
         if link:
             _remove(self._path(os.fsencode(link)))
@@ -62,16 +71,20 @@ class DataFolder:
         num_files = total_bytes = 0
         for _, name in changed:
             shown = self._shown_name(name)
-            content = self._read(name, min(limits.max_file_bytes, limits.max_total_bytes - total_bytes))
             if num_files == limits.max_files:
                 yield Skipped(_printable(shown), f"there are more than {limits.max_files} new files")
-            elif isinstance(content, str):
-                yield Skipped(_printable(shown), content)
-            elif (path := _plain_name(shown)) is None:
+                continue
+            if (path := _plain_name(shown)) is None:
                 yield Skipped(_printable(shown), "its name is not plain text")
-            else:
-                num_files, total_bytes = num_files + 1, total_bytes + len(content)
-                yield FoundFile(path, content)
+                continue
+            with contextlib.ExitStack() as stack:
+                opened = self._open(name, min(limits.max_file_bytes, limits.max_total_bytes - total_bytes), stack)
+                if isinstance(opened, str):
+                    yield Skipped(_printable(shown), opened)
+                    continue
+                num_bytes = os.fstat(opened).st_size
+                num_files, total_bytes = num_files + 1, total_bytes + num_bytes
+                yield FoundFile(path, num_bytes, _pieces(opened, num_bytes))
 
     def _path(self, name: bytes) -> bytes:
         return self._root + b"/" + name
@@ -96,19 +109,25 @@ class DataFolder:
         except OSError:
             return  # closed to us by the code, or a path longer than the system takes: not ours to open
 
-    def _read(self, name: bytes, max_bytes: int) -> bytes | str:
-        """The content, or the reason why there is none. Neither a link nor a pipe nor a file that grows can hold us."""
+    def _open(self, name: bytes, max_bytes: int, stack: contextlib.ExitStack) -> int | str:
+        """A descriptor, closed with `stack`, or the reason why there is none. Neither a link nor a pipe can hold us."""
         try:
             fd = os.open(self._path(name), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-            with open(fd, "rb") as file:
-                info = os.fstat(fd)
-                if not stat.S_ISREG(info.st_mode):
-                    return "it is not a regular file"
-                if info.st_size > max_bytes:
-                    return f"it is too large ({info.st_size / 1e6:.1f} MB)"
-                return file.read(info.st_size)
         except OSError as error:
             return f"it cannot be read ({error.strerror})"
+        stack.callback(os.close, fd)
+        info = os.fstat(fd)
+        if not stat.S_ISREG(info.st_mode):
+            return "it is not a regular file"
+        return fd if info.st_size <= max_bytes else f"it is too large ({info.st_size / 1e6:.1f} MB)"
+
+
+def _pieces(fd: int, num_bytes: int) -> Iterator[bytes]:
+    """Exactly `num_bytes`, whatever becomes of the file meanwhile: what it lost is zeros, what it gained is not read."""
+    while num_bytes > 0:
+        piece = os.read(fd, min(num_bytes, _PIECE_BYTES)) or bytes(min(num_bytes, _PIECE_BYTES))
+        num_bytes -= len(piece)
+        yield piece
 
 
 def _identity(info: os.stat_result) -> tuple[int, int, int]:

@@ -1,0 +1,782 @@
+"""What the real sandbox must do and must not let happen: Python sessions, files, limits, attacks, deaths."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import struct
+import sys
+import time
+import uuid
+import zlib
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import aclosing, closing
+from pathlib import Path
+
+import docker
+import pytest
+import pytest_asyncio
+
+from offline_assistants.code_interpreter.container import INSTANCE_LABEL
+from offline_assistants.code_interpreter.docker_engine import DockerEngine
+from offline_assistants.code_interpreter.docker_sandbox import DockerSandbox
+from offline_assistants.code_interpreter.image import build_image
+from offline_assistants.code_interpreter.kernel_protocol import OutputLimits
+from offline_assistants.code_interpreter.sessions import SessionLimits
+from offline_assistants.errors import SandboxUnavailable
+from offline_assistants.ports import ExecutionEnded, ExecutionEvent, FileMade, Image, Logs, SandboxFile
+
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(90), pytest.mark.asyncio(loop_scope="module")]
+
+LIMITS = OutputLimits(log_chars=20_000, images=3, image_bytes=5_000_000, files=10, file_bytes=20_000_000, total_file_bytes=30_000_000)
+
+
+class Conversation:
+    """One thread's code, run in its session."""
+
+    def __init__(self, sandbox: DockerSandbox) -> None:
+        self.sandbox = sandbox
+        self.thread_id = f"thread_{uuid.uuid4().hex}"
+
+    async def run(self, code: str, *, files: Sequence[SandboxFile] = (), timeout_s: float = 30.0) -> Outcome:
+        return Outcome([event async for event in self.sandbox.execute(self.thread_id, code, files, timeout_s)])
+
+
+class Outcome:
+    """The events of one call, sorted."""
+
+    def __init__(self, events: list[ExecutionEvent]) -> None:
+        self.events = events
+        assert isinstance(events[-1], ExecutionEnded)
+        self.end = events[-1]
+        self.text = "".join(event.text for event in events if isinstance(event, Logs))
+        self.images = [event.content for event in events if isinstance(event, Image)]
+        self.files = {event.path: event.content for event in events if isinstance(event, FileMade)}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def sandbox() -> AsyncIterator[DockerSandbox]:
+    async with DockerSandbox(f"test-{uuid.uuid4().hex}", output_limits=LIMITS, session_limits=SessionLimits(max_sessions=3)) as docker_sandbox:
+        yield docker_sandbox
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared(sandbox: DockerSandbox) -> Conversation:
+    """For code that leaves no files behind which another test would notice; opening a session takes a second or two."""
+    return Conversation(sandbox)
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def conversation(sandbox: DockerSandbox) -> AsyncIterator[Conversation]:
+    fresh = Conversation(sandbox)
+    yield fresh
+    await sandbox.close(fresh.thread_id)
+
+
+@pytest.fixture
+def client() -> Iterator[docker.DockerClient]:
+    with closing(docker.from_env()) as docker_client:
+        yield docker_client
+
+
+def containers(client: docker.DockerClient, instance_id: str) -> list[str]:
+    return [container["Id"] for container in client.api.containers(all=True, filters={"label": f"{INSTANCE_LABEL}={instance_id}"})]
+
+
+async def gone(client: docker.DockerClient, instance_id: str, *, within_s: float) -> bool:
+    deadline = time.monotonic() + within_s
+    while found := containers(client, instance_id):
+        if time.monotonic() > deadline:
+            return False
+        await asyncio.sleep(0.1)
+    return not found
+
+
+# ── A Python session ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_variables_imports_and_functions_last_from_call_to_call(shared: Conversation) -> None:
+    await shared.run("import math\nx = 20\ndef twice(n):\n    return 2 * n")
+
+    outcome = await shared.run("twice(x) + math.floor(2.5)")
+
+    assert outcome.text == "42\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        ("'last expression'", "'last expression'\n"),
+        ("None", ""),
+        ("7;", ""),
+        ("print('a'); 'b'", "a\n'b'\n"),
+        ("display('shown')", "'shown'\n"),
+        ("from IPython.display import display\ndisplay(1, 2)", "1\n2\n"),
+        ("%matplotlib inline\nprint('magic')", "magic\n"),
+        ("import asyncio\nawait asyncio.sleep(0, 'awaited')", "'awaited'\n"),
+        ("import os\n_ = os.system('echo from a child')", "from a child\n"),
+        ("print('Grüße, 世界 🎉', '\\udc80')", "Grüße, 世界 🎉 \\udc80\n"),
+        ("import sys\nsys.exit()", ""),
+        ("__name__", "'__main__'\n"),
+    ],
+)
+async def test_code_shows_what_a_notebook_would_show(shared: Conversation, code: str, text: str) -> None:
+    outcome = await shared.run(code)
+
+    assert (outcome.text, outcome.end) == (text, ExecutionEnded("ok"))
+
+
+async def test_a_cell_that_silences_stdout_silences_only_itself(shared: Conversation) -> None:
+    await shared.run("import sys, io, os\nsys.stdout = io.StringIO()\nsys.stderr.close()\nos.close(1)")
+
+    assert (await shared.run("print('heard')")).text == "heard\n"
+
+
+async def test_a_traceback_shows_the_code_and_nothing_of_the_kernel(shared: Conversation) -> None:
+    outcome = await shared.run("import pandas as pd\ndef pick(table):\n    return table['no such column']\npick(pd.DataFrame({'a': [1]}))")
+
+    assert outcome.end == ExecutionEnded("error")
+    assert "line 4, in <module>\n    pick(" in outcome.text
+    assert "line 3, in pick\n    return table['no such column']" in outcome.text
+    assert outcome.text.endswith("KeyError: 'no such column'\n")
+    assert "/opt/kernel" not in outcome.text
+    assert len(outcome.text.splitlines()) < 15
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        ("def broken(:", "SyntaxError: invalid syntax"),
+        ("input('name? ')", "nobody can type here"),
+        ("!pip install requests", "shell commands are not available"),
+        ("import requests", "No module named 'requests'"),
+        ("raise SystemExit(3)", "SystemExit: 3"),
+        ("raise KeyboardInterrupt", "KeyboardInterrupt"),
+        ("'\\0' + chr(0)\n\0", "null bytes"),
+        ("def again():\n    again()\nagain()", "RecursionError"),
+        ("class Odd(Exception):\n    def __str__(self):\n        raise ValueError\nraise Odd", "Odd"),
+        ("class Odd:\n    def __repr__(self):\n        raise ValueError('no repr')\nOdd()", "no repr"),
+        ("('('*5000)\neval('('*5000)", "Error"),
+    ],
+)
+async def test_an_error_is_text_that_helps_to_correct_the_code(shared: Conversation, code: str, text: str) -> None:
+    outcome = await shared.run(code)
+
+    assert outcome.end == ExecutionEnded("error")
+    assert text in outcome.text
+    assert (await shared.run("1 + 1")).text == "2\n"
+
+
+async def test_figures_are_shown_in_order_with_the_text_around_them(shared: Conversation) -> None:
+    outcome = await shared.run(
+        "import matplotlib.pyplot as plt\nprint('before')\nplt.plot([1, 2])\nplt.title('Größe 大小')\nplt.show()\nprint('after')\nplt.figure();"
+    )
+
+    kinds = [type(event).__name__ for event in outcome.events]
+    assert kinds == ["Logs", "Image", "Logs", "Image", "ExecutionEnded"]
+    assert outcome.text == "before\nafter\n"
+    assert all(image.startswith(b"\x89PNG\r\n\x1a\n") for image in outcome.images)
+
+
+async def test_a_picture_as_last_expression_is_shown(shared: Conversation) -> None:
+    outcome = await shared.run("from PIL import Image\nImage.new('RGB', (30, 20), 'red')")
+
+    assert struct.unpack(">II", outcome.images[0][16:24]) == (30, 20)
+
+
+async def test_more_images_than_allowed_are_named_and_left_out(shared: Conversation) -> None:
+    outcome = await shared.run("import matplotlib.pyplot as plt\nfor number in range(5):\n    plt.figure(figsize=(1, 1))\n    plt.show()")
+
+    assert len(outcome.images) == LIMITS.images
+    assert "[More than 3 images: the rest is left out.]" in outcome.text
+
+
+async def test_all_libraries_of_the_image_can_be_imported(shared: Conversation) -> None:
+    outcome = await shared.run(
+        "import numpy, pandas, scipy.stats, matplotlib, seaborn, sklearn.linear_model, statsmodels.api, sympy, PIL, openpyxl, xlsxwriter, xlrd, docx, pptx, "
+        "pypdf, reportlab.pdfgen, networkx, bs4, lxml.etree, tabulate, yaml, jinja2",
+        timeout_s=80,
+    )
+
+    assert (outcome.text, outcome.end.status) == ("", "ok")
+
+
+# ── Files ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_file_is_there_by_id_and_by_name_and_is_not_handed_back(shared: Conversation) -> None:
+    files = [SandboxFile("file-abc", "Umsätze 2026 (Ω).csv", b"a,b\n1,2\n")]
+
+    outcome = await shared.run("print(open('/mnt/data/file-abc').read() == open('/mnt/data/Umsätze 2026 (Ω).csv').read() == 'a,b\\n1,2\\n')", files=files)
+
+    assert outcome.text == "True\n"
+    assert outcome.files == {}
+
+
+async def test_a_file_that_the_session_has_is_not_sent_again(shared: Conversation) -> None:
+    files = [SandboxFile("file-once", "once.txt", b"original")]
+    changed = await shared.run("_ = open('once.txt', 'w').write('changed')", files=files)
+
+    outcome = await shared.run("open('file-once').read()", files=files)
+
+    assert changed.files == {"/mnt/data/once.txt": b"changed"}
+    assert outcome.text == "'changed'\n"
+    assert outcome.files == {}
+
+
+async def test_names_that_would_lead_elsewhere_are_made_harmless(shared: Conversation) -> None:
+    files = [SandboxFile("file-x", "../../etc/passwd", b"1"), SandboxFile("file-y", "..", b"2"), SandboxFile("file-z", "a\nb.txt", b"3")]
+
+    outcome = await shared.run("[open(name).read() for name in ('passwd', 'file-y', 'a_b.txt')]", files=files)
+
+    assert outcome.text == "['1', '2', '3']\n"
+
+
+async def test_a_png_and_a_csv_come_out_byte_for_byte(shared: Conversation) -> None:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    png = (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 2, 0, 0, 0)) + chunk(b"IDAT", zlib.compress(b"\0\xff\0\0")) + chunk(b"IEND", b"")
+    )
+
+    outcome = await shared.run(
+        f"import os\nos.makedirs('out/ä', exist_ok=True)\nopen('out/ä/red.png', 'wb').write({png!r})\nopen('sums.csv', 'w').write('a,b\\n1,2\\n');"
+    )
+
+    assert outcome.files == {"/mnt/data/out/ä/red.png": png, "/mnt/data/sums.csv": b"a,b\n1,2\n"}
+
+
+async def test_only_new_and_changed_files_come_out(shared: Conversation) -> None:
+    await shared.run("for name in ('kept', 'grown'):\n    with open(name, 'w') as file:\n        file.write(name)")
+
+    outcome = await shared.run("with open('grown', 'a') as file:\n    file.write('!')")
+
+    assert outcome.files == {"/mnt/data/grown": b"grown!"}
+
+
+async def test_five_megabytes_go_in_and_out_quickly(shared: Conversation) -> None:
+    content = os.urandom(5_000_000)
+    began = time.monotonic()
+
+    outcome = await shared.run(
+        "with open('copy.bin', 'wb') as file:\n    file.write(open('file-big', 'rb').read())", files=[SandboxFile("file-big", "big.bin", content)]
+    )
+
+    assert outcome.files == {"/mnt/data/copy.bin": content}
+    assert time.monotonic() - began < 5.0
+
+
+async def test_files_over_a_limit_are_named_and_left_out(conversation: Conversation) -> None:
+    many = await conversation.run("for number in range(15):\n    with open(f'{number:02}.txt', 'w') as file:\n        file.write('x')")
+    huge = await conversation.run("with open('huge.bin', 'wb') as file:\n    file.truncate(25_000_000)")
+
+    assert len(many.files) == LIMITS.files
+    assert "[Not handed over: /mnt/data/14.txt, because there are more than 10 new files.]" in many.text
+    assert huge.files == {}
+    assert "[Not handed over: /mnt/data/huge.bin, because it is too large (25.0 MB).]" in huge.text
+
+
+async def test_links_pipes_and_odd_names_never_leave_the_sandbox(conversation: Conversation) -> None:
+    outcome = await conversation.run(
+        "import os\n"
+        "os.symlink('/etc/shadow', 'report.csv')\n"
+        "os.symlink('/proc/1', 'folder')\n"
+        "try:\n"
+        "    os.mkfifo('pipe.csv')\n"
+        "except PermissionError:\n"
+        "    print('no pipes')\n"
+        "for name in (b'bad-\\xff', b'new\\nline', b'-rf', b'x' * 255):\n"
+        "    with open(name, 'w') as file:\n"
+        "        file.write('x')\n"
+        "deep = '/'.join(['d'] * 60)\n"
+        "os.makedirs(deep)\n"
+        "with open(deep + '/far.txt', 'w') as file:\n"
+        "    file.write('x')\n"
+    )
+
+    assert set(outcome.files) == {"/mnt/data/-rf", "/mnt/data/" + "x" * 255}
+    assert outcome.text.count("because its name is not plain text") == 2
+    assert outcome.end.status == "ok"
+
+
+async def test_a_full_disk_and_an_endless_file_are_plain_errors(conversation: Conversation) -> None:
+    endless = await conversation.run("with open('sparse', 'wb') as file:\n    file.truncate(10**12)")
+    full = await conversation.run("for number in range(99):\n    with open(f'/mnt/data/{number}', 'wb') as file:\n        file.write(bytes(30_000_000))")
+    crowd = await conversation.run("import os\nfor name in os.listdir('.'):\n    os.unlink(name)\nfor number in range(10**6):\n    os.mkdir(str(number))")
+
+    assert "File too large" in endless.text
+    assert "No space left on device" in full.text
+    assert "No space left on device" in crowd.text
+    assert (await conversation.run("1")).text == "1\n"
+
+
+async def test_a_folder_that_the_code_closed_to_us_does_not_stop_the_next_file(conversation: Conversation) -> None:
+    await conversation.run("import os\nos.chmod('/mnt/data', 0)")
+
+    outcome = await conversation.run("open('late.txt').read()", files=[SandboxFile("file-late", "late.txt", b"late")])
+
+    assert outcome.text == "'late'\n"
+
+
+# ── Limits of time and output ────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_after_a_timeout_variables_are_kept(shared: Conversation) -> None:
+    await shared.run("x = 41")
+
+    outcome = await shared.run("x += 1\nwhile True:\n    pass", timeout_s=1.0)
+
+    assert outcome.end == ExecutionEnded("timeout", is_state_lost=False)
+    assert "[Stopped after 1 s, the time limit of one call. Variables and files are kept.]" in outcome.text
+    assert (await shared.run("x")).text == "42\n"
+
+
+async def test_code_that_ignores_the_interrupt_is_ended_and_its_files_are_kept(shared: Conversation) -> None:
+    outcome = await shared.run(
+        "import signal, time\n"
+        "with open('kept.txt', 'w') as file:\n"
+        "    file.write('kept')\n"
+        "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "while True:\n"
+        "    time.sleep(1)",
+        timeout_s=0.5,
+    )
+
+    assert outcome.end == ExecutionEnded("timeout", is_state_lost=True)
+    assert "Variables are lost; files in /mnt/data are kept." in outcome.text
+    assert outcome.files == {"/mnt/data/kept.txt": b"kept"}
+    assert (await shared.run("open('kept.txt').read()")).text == "'kept'\n"
+
+
+async def test_endless_output_is_cut_in_the_middle_and_says_so(shared: Conversation) -> None:
+    outcome = await shared.run("print('first')\nwhile True:\n    print('y' * 1000)", timeout_s=1.0)
+
+    assert outcome.end.status == "timeout"
+    assert outcome.text.startswith("first\n")
+    assert "characters left out ...]" in outcome.text
+    assert "KeyboardInterrupt" in outcome.text[-500:]
+    assert len(outcome.text) < LIMITS.log_chars + 500
+
+
+async def test_output_arrives_while_the_code_runs(shared: Conversation) -> None:
+    began = time.monotonic()
+    async with aclosing(shared.sandbox.execute(shared.thread_id, "import time\nprint('now')\ntime.sleep(20)", [], 30.0)) as events:
+        first = await anext(events)
+
+    assert first == Logs("now\n")
+    assert time.monotonic() - began < 15
+
+
+async def test_closing_the_iterator_interrupts_the_code_and_keeps_variables(shared: Conversation) -> None:
+    async with aclosing(shared.sandbox.execute(shared.thread_id, "x = 'kept'\nprint(x)\nwhile True:\n    pass", [], 60.0)) as events:
+        await anext(events)
+    began = time.monotonic()
+
+    outcome = await shared.run("x")
+
+    assert outcome.text == "'kept'\n"
+    assert time.monotonic() - began < 5
+
+
+async def test_cancelling_the_task_interrupts_the_code(shared: Conversation) -> None:
+    await shared.run("x = 'kept'")
+    task = asyncio.create_task(shared.run("while True:\n    pass", timeout_s=60.0))
+    await asyncio.sleep(0.5)
+
+    task.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (await shared.run("x")).text == "'kept'\n"
+
+
+async def test_two_threads_run_side_by_side(sandbox: DockerSandbox) -> None:
+    one, other = Conversation(sandbox), Conversation(sandbox)
+    await asyncio.gather(one.run("import time\nname = 'one'"), other.run("import time\nname = 'other'"))
+    began = time.monotonic()
+
+    outcomes = await asyncio.gather(one.run("time.sleep(2)\nname"), other.run("time.sleep(2)\nname"))
+
+    assert [outcome.text for outcome in outcomes] == ["'one'\n", "'other'\n"]
+    assert time.monotonic() - began < 3.5
+
+
+async def test_calls_of_one_thread_run_one_after_the_other(shared: Conversation) -> None:
+    await shared.run("order = []")
+
+    await asyncio.gather(*(shared.run(f"import time\norder.append('begin')\ntime.sleep(0.1)\norder.append('end')  # {number}") for number in range(3)))
+
+    assert (await shared.run("order")).text == f"{['begin', 'end'] * 3}\n"
+
+
+# ── Deaths ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("import os\nos._exit(3)", "ended itself with exit code 3"),
+        ("import ctypes\nctypes.string_at(0)", "ended by SIGSEGV"),
+        ("import os\nos.kill(os.getpid(), 9)", "ended by SIGKILL"),
+        ("hoard = []\nwhile True:\n    hoard.append(bytearray(10**7))", "needed more memory than there is"),
+        ("import os\nos.closerange(3, 4096)", "Variables are lost"),
+    ],
+)
+async def test_the_death_of_python_is_reported_and_the_next_call_works(shared: Conversation, code: str, reason: str) -> None:
+    await shared.run("x = 1\nwith open('kept.txt', 'w') as file:\n    file.write('kept')")
+
+    outcome = await shared.run(code)
+
+    assert outcome.end == ExecutionEnded("crashed", is_state_lost=True)
+    assert reason in outcome.text
+    assert (await shared.run("open('kept.txt').read(), 'x' in globals()")).text == "('kept', False)\n"
+
+
+async def test_a_death_between_calls_is_told_at_the_next_one(shared: Conversation) -> None:
+    await shared.run("import threading, os\nthreading.Timer(0.2, os._exit, (5,)).start()")
+    await asyncio.sleep(1.0)
+
+    outcome = await shared.run("print('runs')")
+
+    assert outcome.text.startswith("[Since the last call: The Python process ended itself with exit code 5.")
+    assert outcome.text.endswith("runs\n")
+    assert outcome.end == ExecutionEnded("ok", is_state_lost=True)
+
+
+async def test_a_fork_bomb_ends_with_its_call(shared: Conversation) -> None:
+    outcome = await shared.run("import os\nwhile True:\n    try:\n        os.fork()\n    except OSError:\n        pass", timeout_s=2.0)
+
+    assert outcome.end.status == "timeout"
+    count = "import os\nsum(name.isdecimal() for name in os.listdir('/proc'))"
+    assert (await shared.run(count)).text == "2\n"
+
+
+async def test_processes_end_with_the_call_that_started_them(shared: Conversation) -> None:
+    await shared.run("import subprocess\nchild = subprocess.Popen(['sleep', '1000'], start_new_session=True)")
+
+    assert (await shared.run("child.wait()")).text == "-9\n"
+
+
+async def test_a_container_that_dies_under_the_code_is_a_crash_and_the_next_call_starts_anew(sandbox: DockerSandbox, client: docker.DockerClient) -> None:
+    instance_id = f"test-{uuid.uuid4().hex}"
+    async with DockerSandbox(instance_id) as own:
+        conversation = Conversation(own)
+        await conversation.run("x = 1")
+        task = asyncio.create_task(conversation.run("import time\ntime.sleep(60)", timeout_s=70.0))
+        await asyncio.sleep(0.5)
+        client.api.kill(containers(client, instance_id)[0])
+
+        outcome = await task
+
+        assert outcome.end == ExecutionEnded("crashed", is_state_lost=True)
+        assert (await conversation.run("'x' in globals()")).text == "False\n"
+
+
+async def test_a_container_that_died_between_calls_is_replaced_and_the_code_is_told(client: docker.DockerClient) -> None:
+    instance_id = f"test-{uuid.uuid4().hex}"
+    async with DockerSandbox(instance_id) as own:
+        conversation = Conversation(own)
+        files = [SandboxFile("file-a", "a.txt", b"a")]
+        await conversation.run("x = 1", files=files)
+        client.api.kill(containers(client, instance_id)[0])
+        await gone(client, instance_id, within_s=10)
+
+        outcome = await conversation.run("open('a.txt').read()", files=files)
+
+        assert outcome.text.startswith("[A new Python session: the last one was ended, because its container ended.")
+        assert outcome.text.endswith("'a'\n")
+
+
+async def test_one_session_too_many_ends_the_one_that_was_idle_longest(client: docker.DockerClient) -> None:
+    instance_id = f"test-{uuid.uuid4().hex}"
+    async with DockerSandbox(instance_id, session_limits=SessionLimits(max_sessions=1)) as own:
+        first, second = Conversation(own), Conversation(own)
+        await first.run("x = 1")
+        await second.run("x = 2")
+
+        outcome = await first.run("'x' in globals()")
+
+        assert "its place was needed for another conversation" in outcome.text
+        assert outcome.text.endswith("False\n")
+        assert len(containers(client, instance_id)) <= 1
+
+
+async def test_closing_a_thread_and_leaving_the_sandbox_leave_no_container(client: docker.DockerClient) -> None:
+    instance_id = f"test-{uuid.uuid4().hex}"
+    async with DockerSandbox(instance_id) as own:
+        closed, open_one = Conversation(own), Conversation(own)
+        await asyncio.gather(closed.run("1"), open_one.run("1"))
+        await own.close(closed.thread_id)
+        assert len(containers(client, instance_id)) == 1
+
+    assert await gone(client, instance_id, within_s=5)
+
+
+OWNER = """
+import asyncio, sys
+from offline_assistants.code_interpreter.docker_sandbox import DockerSandbox
+
+async def main():
+    async with DockerSandbox(sys.argv[1]) as sandbox:
+        async for event in sandbox.execute("thread_a", "while True: pass" if sys.argv[2] == "busy" else "1", [], 600.0):
+            print(event, flush=True)
+            await asyncio.sleep(600 if sys.argv[2] == "idle" else 0)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("state", ["idle", "busy"])
+async def test_a_killed_server_leaves_no_container(client: docker.DockerClient, state: str) -> None:
+    instance_id = f"test-{uuid.uuid4().hex}"
+    owner = await asyncio.create_subprocess_exec(sys.executable, "-c", OWNER, instance_id, state, cwd=Path(__file__).parents[2], stdout=asyncio.subprocess.PIPE)
+    assert owner.stdout is not None
+    if state == "idle":
+        await owner.stdout.readline()
+    else:
+        await asyncio.sleep(5.0)
+    assert len(containers(client, instance_id)) == 1
+
+    owner.send_signal(signal.SIGKILL)
+
+    await owner.wait()
+    assert await gone(client, instance_id, within_s=5)
+
+
+async def test_a_container_of_an_earlier_server_is_removed_at_start(sandbox: DockerSandbox, client: docker.DockerClient) -> None:
+    instance_id = f"test-{uuid.uuid4().hex}"
+    tag = await build_image(lambda line: None)
+    orphan = client.api.create_container(tag, entrypoint=["sleep", "600"], labels={INSTANCE_LABEL: instance_id})
+    client.api.start(orphan["Id"])
+
+    async with DockerSandbox(instance_id):
+        assert await gone(client, instance_id, within_s=10)
+
+
+# ── The engine ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Relay:
+    """A socket before the engine's own, that can be cut or made to fall silent."""
+
+    def __init__(self, path: Path) -> None:
+        self.url = f"unix://{path}"
+        self._path = path
+        self._is_silent = False
+        self._writers: list[asyncio.StreamWriter] = []
+
+    async def __aenter__(self) -> Relay:
+        self._server = await asyncio.start_unix_server(self._serve, self._path)
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.cut()
+
+    async def cut(self) -> None:
+        self._server.close()
+        for writer in self._writers:
+            writer.transport.abort()
+        self._path.unlink(missing_ok=True)
+        await asyncio.sleep(0.1)
+
+    def fall_silent(self) -> None:
+        self._is_silent = True
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        engine_reader, engine_writer = await asyncio.open_unix_connection("/var/run/docker.sock")
+        self._writers += [writer, engine_writer]
+        await asyncio.gather(self._pass_on(reader, engine_writer), self._pass_on(engine_reader, writer))
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(65536):
+                if not self._is_silent:
+                    writer.write(data)
+            writer.close()
+        except OSError:
+            writer.close()
+
+
+async def test_an_engine_that_goes_away_under_the_code_is_named_and_its_return_is_noticed(tmp_path: Path) -> None:
+    async with Relay(tmp_path / "docker.sock") as relay, DockerSandbox(f"test-{uuid.uuid4().hex}", docker_host=relay.url) as own:
+        conversation = Conversation(own)
+        await conversation.run("1")
+        task = asyncio.create_task(conversation.run("import time\ntime.sleep(60)", timeout_s=70.0))
+        await asyncio.sleep(0.5)
+        await relay.cut()
+
+        with pytest.raises(SandboxUnavailable, match="Start Docker"):
+            await task
+        with pytest.raises(SandboxUnavailable, match="Start Docker"):
+            await conversation.run("1")
+        async with Relay(tmp_path / "docker.sock"):
+            assert await own.check() is None
+            assert (await conversation.run("2")).text.endswith("2\n")
+            await own.close(conversation.thread_id)
+
+
+async def test_an_engine_that_does_not_answer_is_given_up(tmp_path: Path) -> None:
+    async with Relay(tmp_path / "docker.sock") as relay:
+        engine = DockerEngine(relay.url, call_timeout_s=1)
+        await engine.ping()
+        relay.fall_silent()
+        began = time.monotonic()
+
+        with pytest.raises(SandboxUnavailable, match="does not answer in time"):
+            await engine.ping()
+
+        assert time.monotonic() - began < 5
+        await engine.close()
+
+
+async def test_an_image_that_is_there_is_not_built_again() -> None:
+    lines: list[str] = []
+    began = time.monotonic()
+
+    tag = await build_image(lines.append)
+
+    assert lines == [f"The sandbox image {tag} is there."]
+    assert time.monotonic() - began < 2
+
+
+# ── Walls ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_there_is_no_network(shared: Conversation) -> None:
+    outcome = await shared.run(
+        "import socket\n"
+        "for address in ('203.0.113.80', '172.17.0.1', '2001:db8::1'):\n"
+        "    try:\n"
+        "        socket.create_connection((address, 80), timeout=2)\n"
+        "    except OSError as error:\n"
+        "        print(error.strerror)\n"
+        "try:\n"
+        "    socket.getaddrinfo('example.org', 80)\n"
+        "except OSError as error:\n"
+        "    print(type(error).__name__)\n"
+    )
+
+    assert (
+        outcome.text.splitlines() == ["Network is unreachable", "Network is unreachable", "Cannot assign requested address", "gaierror"]
+        or outcome.text.count("unreachable") == 3
+    )
+
+
+async def test_nothing_is_writable_but_data_and_temporary_files(shared: Conversation) -> None:
+    outcome = await shared.run(
+        "import os\n"
+        "writable = []\n"
+        "for folder, folders, files in os.walk('/'):\n"
+        "    if folder.startswith(('/proc', '/sys')):\n"
+        "        folders.clear()\n"
+        "    elif os.access(folder, os.W_OK):\n"
+        "        writable.append(folder)\n"
+        "        folders.clear()\n"
+        "sorted(writable)"
+    )
+
+    assert outcome.text == "['/dev/mqueue', '/dev/shm', '/mnt/data', '/tmp']\n"
+
+
+async def test_the_process_has_no_powers(shared: Conversation) -> None:
+    outcome = await shared.run(
+        "print(''.join(line for line in open('/proc/self/status') if line.startswith(('Uid', 'CapEff', 'CapBnd', 'NoNewPrivs', 'Seccomp:'))))"
+    )
+
+    assert outcome.text.split() == ["Uid:", *["10001"] * 4, "CapEff:", "0" * 16, "CapBnd:", "0" * 16, "NoNewPrivs:", "1", "Seccomp:", "2"]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "101, 0, 0, 0",
+        "425, 8, 0",
+        "272, 0x10000000",
+        "165, 0, 0, 0",
+        "321, 0",
+        "250, 0",
+        "323, 0",
+        "310, 1, 0",
+        "298, 0",
+        "438, 0",
+        "133, b'/tmp/n', 0o20666, 259",
+        "41, 40, 1",
+        "41, 38, 5",
+        "41, 16, 3",
+    ],
+    ids=[
+        "ptrace",
+        "io_uring",
+        "unshare",
+        "mount",
+        "bpf",
+        "keyctl",
+        "userfaultfd",
+        "process_vm_readv",
+        "perf",
+        "pidfd_getfd",
+        "mknod",
+        "vsock",
+        "alg",
+        "netlink",
+    ],
+)
+async def test_a_system_call_that_nobody_needs_is_refused(shared: Conversation, call: str) -> None:
+    if os.uname().machine != "x86_64":
+        pytest.skip("the numbers are those of x86-64")
+
+    outcome = await shared.run(f"import ctypes\nlibc = ctypes.CDLL(None, use_errno=True)\nlibc.syscall({call}), ctypes.get_errno()")
+
+    assert outcome.text == "(-1, 1)\n"
+
+
+async def test_the_kernel_is_out_of_reach(shared: Conversation) -> None:
+    outcome = await shared.run(
+        "import os\n"
+        "for path in ('/proc/1/fd/0', '/proc/1/fd/1', '/proc/1/mem'):\n"
+        "    try:\n"
+        "        open(path, 'rb')\n"
+        "    except OSError as error:\n"
+        "        print(error.strerror)\n"
+        "for number in (9, 15, 19, 2):\n"
+        "    os.kill(1, number)\n"
+    )
+
+    assert outcome.text == "Permission denied\n" * 3
+    assert (await shared.run("'alive'")).text == "'alive'\n"
+
+
+async def test_forged_frames_of_the_worker_end_only_the_worker(shared: Conversation) -> None:
+    outcome = await shared.run(
+        "import os, stat, time\n"
+        "for fd in range(3, 64):\n"
+        "    try:\n"
+        "        if stat.S_ISSOCK(os.fstat(fd).st_mode):\n"
+        "            os.write(fd, b'\\xff' * 100)\n"
+        "    except OSError:\n"
+        "        pass\n"
+        "time.sleep(5)\n"
+    )
+
+    assert outcome.end == ExecutionEnded("crashed", is_state_lost=True)
+    assert (await shared.run("1")).text == "1\n"
+
+
+async def test_the_image_has_no_setuid_file_no_compiler_and_no_installer(shared: Conversation) -> None:
+    outcome = await shared.run(
+        "import os, shutil, stat, importlib.util\n"
+        "paths = [os.path.join(folder, name) for root in ('/usr', '/opt', '/etc', '/var') for folder, _, names in os.walk(root) for name in names]\n"
+        "privileged = [path for path in paths if os.lstat(path).st_mode & (stat.S_ISUID | stat.S_ISGID) and not os.path.islink(path)]\n"
+        "privileged, [name for name in ('cc', 'gcc', 'clang', 'tcc', 'pip', 'pip3', 'curl', 'wget') if shutil.which(name)], importlib.util.find_spec('pip')"
+    )
+
+    assert outcome.text == "([], [], None)\n"
+
+
+async def test_no_certificate_of_the_building_machine_is_in_the_image(shared: Conversation) -> None:
+    assert (await shared.run("import os\nos.path.isdir('/usr/local/share/ca-certificates') and os.listdir('/usr/local/share/ca-certificates')")).text in (
+        "False\n",
+        "[]\n",
+    )
