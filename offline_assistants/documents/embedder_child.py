@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import traceback
 from array import array
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,7 +39,11 @@ def main() -> None:
     model = _load(arguments.model_dir, num_threads=arguments.num_threads)
     write_frame(replies, {"max_tokens": model.max_seq_length})
     while (request := read_frame(sys.stdin.buffer)) is not None:
-        header, payload = _answer(model, *request)
+        try:
+            header, payload = _answer(model, *request)
+        except Exception as error:  # noqa: BLE001  whatever a text does to the model, the next one is answered
+            traceback.print_exc()
+            header, payload = {"error": f"{type(error).__name__}: {error}"}, memoryview(b"")
         write_frame(replies, header, payload)
     os._exit(0)  # there is nothing to save, and taking torch down in order takes seconds
 
@@ -66,7 +71,7 @@ def _answer(model: _Model, header: Header, payload: bytes) -> tuple[Header, memo
         case {"op": "embed", "texts": list()}:
             return _embed(model, header["texts"])
         case {"op": "tokenize"}:
-            return _tokenize(model, payload.decode("utf-8", "surrogatepass"))
+            return _tokenize(model, payload.decode("utf-8"))
         case _:
             raise ValueError(f"no such request: {header.get('op')!r}")
 

@@ -79,7 +79,7 @@ class EmbedderProcess:
         vectors: list[list[float]] = [[] for _ in texts]
         # One batch in the queue at a time: two files being added take turns.
         for batch in batches:
-            header, payload = await self._ask(urgency, {"op": "embed", "texts": [texts[index] for index in batch]})
+            header, payload = await self._ask(urgency, {"op": "embed", "texts": [_without_surrogates(texts[index]) for index in batch]})
             floats = array("f", payload).tolist()
             dimensions = int(header["dimensions"])
             for row, index in enumerate(batch):
@@ -88,7 +88,7 @@ class EmbedderProcess:
 
     async def tokenize(self, text: str) -> array[int]:
         """Start and end of each token in characters of `text`, alternating. Raises SearchError."""
-        _, payload = await self._ask(Urgency.DOCUMENT, {"op": "tokenize"}, text.encode("utf-8", "surrogatepass"))
+        _, payload = await self._ask(Urgency.DOCUMENT, {"op": "tokenize"}, text.encode("utf-8", "replace"))
         return array("I", payload)
 
     async def close(self) -> None:
@@ -112,7 +112,10 @@ class EmbedderProcess:
         self._news.set()
         if self._server is None:
             self._server = asyncio.create_task(self._serve())
-        return await request.reply
+        reply, content = await request.reply
+        if "error" in reply:
+            raise SearchError(f"The embedding model could not read a text: {reply['error']}")
+        return reply, content
 
     async def _serve(self) -> None:
         while True:
@@ -191,3 +194,8 @@ class EmbedderProcess:
             with suppress(asyncio.CancelledError):
                 await self._stderr
         self._process = self._stderr = None
+
+
+def _without_surrogates(text: str) -> str:
+    """Half characters, which no encoder takes, become question marks; lengths stay."""
+    return text.encode("utf-8", "replace").decode("utf-8")

@@ -22,7 +22,7 @@ class BrokenFrameError(Exception):
 
 
 def _pack(header: Header, payload_bytes: int) -> bytes:
-    head = json.dumps(header, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    head = json.dumps(header, ensure_ascii=False).encode("utf-8", "replace")
     return _LENGTHS.pack(len(head), payload_bytes) + head
 
 
