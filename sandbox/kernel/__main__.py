@@ -35,6 +35,8 @@ _SECONDS_TO_REACT = 1.0
 """Between the interrupt and the kill."""
 _PIPE_BYTES = 64 * 1024
 _MAX_NOTES = 20
+_MAX_LEFT_BEHIND = 16
+"""Processes that may outlive their cell: pools of workers (joblib's) wait for the next one. More than that is a swarm, and ended."""
 _NUM_FORK_ATTEMPTS = 500
 _PR_SET_DUMPABLE = 4
 
@@ -154,7 +156,7 @@ class Supervisor:
             self._put_error = None
         try:
             if self._put_error is None:
-                self._folder.put(header["name"], header["link"], header["offset"], body)
+                self._folder.put(header["name"], header["link"] if header["is_last"] else None, header["offset"], body)
         except OSError as failure:
             self._put_error = failure.strerror or str(failure)
         if header["is_last"]:
@@ -294,7 +296,8 @@ class Supervisor:
 
     def _end_cell(self, status: str, note: str | None = None) -> None:
         current = self._cell
-        _kill_all_but(self._worker.pid)
+        if len(_others(self._worker.pid)) > _MAX_LEFT_BEHIND:
+            _kill_all_but(self._worker.pid)
         notes = [*([note] if note else []), *current.notes]
         for change in self._folder.changes(self._limits.files):
             if isinstance(change, data_folder.FoundFile):
@@ -369,11 +372,9 @@ def _become_worker(control: socket.socket, output_fd: int) -> None:
 
 
 def _kill_all_but(*spared_pids: int) -> None:
-    """End what outlived its cell. Only as PID 1: nowhere else is every visible process the code's. A swarm that forks faster is ended as a whole."""
-    if os.getpid() != 1:
-        return
+    """End every process of the code's. A swarm that forks faster than it dies is ended together with the spared."""
     for _ in range(50):
-        others = [pid for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))) if pid != 1 and pid not in spared_pids and not _is_zombie(pid)]
+        others = _others(*spared_pids)
         if not others:
             return
         for pid in others:
@@ -383,6 +384,14 @@ def _kill_all_but(*spared_pids: int) -> None:
                 pass
         time.sleep(0.002)
     os.kill(-1, signal.SIGKILL)
+
+
+def _others(*spared_pids: int) -> list[int]:
+    """The living processes of the container. Empty unless we are PID 1: nowhere else is every visible process the code's."""
+    if os.getpid() != 1:
+        return []
+    pids = (int(name) for name in os.listdir("/proc") if name.isdecimal())
+    return [pid for pid in pids if pid != 1 and pid not in spared_pids and not _is_zombie(pid)]
 
 
 def _is_zombie(pid: int) -> bool:
