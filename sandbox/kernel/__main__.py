@@ -9,8 +9,6 @@ Every answer carries the number of its request.
 
 from __future__ import annotations
 
-import codecs
-import ctypes
 import gc
 import importlib
 import os
@@ -23,8 +21,10 @@ import time
 from dataclasses import dataclass, field
 
 import cell
+import cell_log
 import data_folder
 import frames
+import processes
 
 PROTOCOL = 1
 _PRELOADED = ("numpy", "pandas", "matplotlib.pyplot")
@@ -37,8 +37,6 @@ _PIPE_BYTES = 64 * 1024
 _MAX_NOTES = 20
 _MAX_LEFT_BEHIND = 16
 """Processes that may outlive their cell: pools of workers (joblib's) wait for the next one. More than that is a swarm, and ended."""
-_NUM_FORK_ATTEMPTS = 500
-_PR_SET_DUMPABLE = 4
 
 
 @dataclass(frozen=True)
@@ -51,31 +49,6 @@ class Limits:
     files: data_folder.Limits
 
 
-class CellLog:
-    """What a cell prints: the first half of the allowance as it comes, the last half at the end, and between them how much is missing."""
-
-    def __init__(self, max_chars: int) -> None:
-        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-        self._head_chars = self._tail_chars = max_chars // 2
-        self._tail = ""
-        self._num_dropped = 0
-
-    def feed(self, data: bytes) -> str:
-        """The part of `data` that may be shown at once."""
-        text = self._decoder.decode(data)
-        head, rest = text[: self._head_chars], text[self._head_chars :]
-        self._head_chars -= len(head)
-        self._tail += rest
-        if (excess := len(self._tail) - self._tail_chars) > 0:
-            self._num_dropped += excess
-            self._tail = self._tail[excess:]
-        return head
-
-    def finish(self) -> str:
-        marker = f"\n[... {self._num_dropped} characters left out ...]\n" if self._num_dropped else ""
-        return marker + self._tail + self._decoder.decode(b"", final=True)
-
-
 @dataclass
 class Cell:
     """The call that runs."""
@@ -83,7 +56,7 @@ class Cell:
     request: int
     timeout_s: float
     deadline: float
-    log: CellLog
+    log: cell_log.CellLog
     num_images: int = 0
     is_interrupted: bool = False
     is_state_lost: bool = False
@@ -117,7 +90,7 @@ class Supervisor:
         signal.signal(signal.SIGCHLD, lambda signum, frame: None)
         signal.set_wakeup_fd(child_news.fileno(), warn_on_full_buffer=False)
         self._keep_open = child_news
-        self._num_oom_kills = _count_oom_kills()
+        self._num_oom_kills = processes.count_oom_kills()
         self._worker = self._start_worker()
 
     def run(self) -> None:
@@ -164,7 +137,7 @@ class Supervisor:
 
     def _execute(self, header: dict, code: bytes) -> None:
         request, timeout_s = header["request"], header["timeout_s"]
-        self._cell = Cell(request, timeout_s, time.monotonic() + timeout_s, CellLog(self._limits.log_chars))
+        self._cell = Cell(request, timeout_s, time.monotonic() + timeout_s, cell_log.CellLog(self._limits.log_chars))
         _tell_host({"event": "started", "request": request})
         if self._news_of_death:
             self._log(self._cell, f"[{self._news_of_death}]\n")
@@ -180,7 +153,7 @@ class Supervisor:
         ours, theirs = socket.socketpair()
         output_read, output_write = os.pipe()
         gc.freeze()  # a collection in the child would copy the pages that both share
-        pid = _fork_among_the_dying()
+        pid = processes.fork_among_the_dying()
         if pid == 0:
             _become_worker(theirs, output_write)
         theirs.close()
@@ -247,7 +220,7 @@ class Supervisor:
         dead.control.close()
         os.close(dead.output_fd)
         os.close(dead.output_write_fd)
-        _kill_all_but()
+        processes.kill_all_but()
         reason = self._reason_of_death(wait_status, current)
         self._worker = self._start_worker()
         if current is None:
@@ -257,7 +230,7 @@ class Supervisor:
             self._end_cell("timeout" if current.is_interrupted else "crashed", reason)
 
     def _reason_of_death(self, wait_status: int, current: Cell | None) -> str:
-        before, self._num_oom_kills = self._num_oom_kills, _count_oom_kills()
+        before, self._num_oom_kills = self._num_oom_kills, processes.count_oom_kills()
         if current and current.is_interrupted:
             reason = f"Stopped after {current.timeout_s:g} s, the time limit of one call; as the code did not react, Python was ended."
         elif os.WIFEXITED(wait_status):
@@ -296,8 +269,8 @@ class Supervisor:
 
     def _end_cell(self, status: str, note: str | None = None) -> None:
         current = self._cell
-        if len(_others(self._worker.pid)) > _MAX_LEFT_BEHIND:
-            _kill_all_but(self._worker.pid)
+        if len(processes.others(self._worker.pid)) > _MAX_LEFT_BEHIND:
+            processes.kill_all_but(self._worker.pid)
         notes = [*([note] if note else []), *current.notes]
         for change in self._folder.changes(self._limits.files):
             if isinstance(change, data_folder.FoundFile):
@@ -327,30 +300,10 @@ def _write(data: bytes) -> None:
         view = view[os.write(1, view) :]
 
 
-def _fork_among_the_dying() -> int:
-    """os.fork, also right after a fork bomb, whose dead hold their places until they are buried. Raises OSError when there is still no place."""
-    for _ in range(_NUM_FORK_ATTEMPTS):
-        try:
-            return os.fork()
-        except BlockingIOError:
-            _kill_all_but()
-            time.sleep(0.01)
-            while _bury_one():
-                pass
-    return os.fork()
-
-
-def _bury_one() -> bool:
-    try:
-        return os.waitpid(-1, os.WNOHANG)[0] != 0
-    except ChildProcessError:
-        return False
-
-
 def _become_worker(control: socket.socket, output_fd: int) -> None:
     """Never returns: gives up all that is the supervisor's, then runs cells."""
     try:
-        _set_dumpable(True)
+        processes.set_dumpable(True)
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         kept = sorted((control.fileno(), output_fd))
@@ -364,58 +317,11 @@ def _become_worker(control: socket.socket, output_fd: int) -> None:
             file.write("1000")
         sys.stdin = open(0, closefd=False)
         sys.path[:] = [*(path for path in sys.path if path != os.path.dirname(__file__)), os.getcwd()]
-        for name in ("cell", "data_folder", "frames"):
+        for name in ("cell", "cell_log", "data_folder", "frames", "processes"):
             sys.modules.pop(name)
         cell.serve_cells(control, output_fd)
     finally:
         os._exit(1)
-
-
-def _kill_all_but(*spared_pids: int) -> None:
-    """End every process of the code's. A swarm that forks faster than it dies is ended together with the spared."""
-    for _ in range(50):
-        others = _others(*spared_pids)
-        if not others:
-            return
-        for pid in others:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-        time.sleep(0.002)
-    os.kill(-1, signal.SIGKILL)
-
-
-def _others(*spared_pids: int) -> list[int]:
-    """The living processes of the container. Empty unless we are PID 1: nowhere else is every visible process the code's."""
-    if os.getpid() != 1:
-        return []
-    pids = (int(name) for name in os.listdir("/proc") if name.isdecimal())
-    return [pid for pid in pids if pid != 1 and pid not in spared_pids and not _is_zombie(pid)]
-
-
-def _is_zombie(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return file.read().rpartition(b") ")[2][:1] in b"ZX"
-    except OSError:
-        return True
-
-
-def _count_oom_kills() -> int:
-    """How often this container's memory limit has killed; cgroup v1 and v2. 0 where the system does not say."""
-    for path in ("/sys/fs/cgroup/memory/memory.oom_control", "/sys/fs/cgroup/memory.events"):
-        try:
-            with open(path) as file:
-                return next(int(line.split()[1]) for line in file if line.startswith("oom_kill "))
-        except (OSError, StopIteration):
-            continue
-    return 0
-
-
-def _set_dumpable(is_dumpable: bool) -> None:
-    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, int(is_dumpable), 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_DUMPABLE)")
 
 
 def _await_hello(host: frames.FrameDecoder) -> Limits:
@@ -439,7 +345,7 @@ def _preload() -> None:
 
 
 def main() -> None:
-    _set_dumpable(False)
+    processes.set_dumpable(False)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     host = frames.FrameDecoder(_MAX_INPUT_BYTES)
     limits = _await_hello(host)
