@@ -14,6 +14,7 @@ from offline_assistants.errors import NotFound
 from offline_assistants.store.changes import Delete, Exists, Put, Update
 
 router = APIRouter(prefix="/v1/assistants")
+_DEFAULTS: dict[str, Any] = {"tools": [], "metadata": {}, "response_format": "auto", "temperature": 1.0, "top_p": 1.0}
 
 
 def unknown_assistant(assistant_id: str) -> NotFound:
@@ -67,11 +68,10 @@ async def modify_assistant(assistant_id: str, body: ModifyAssistant, parts: Part
     if body.model is not None:
         await parts.check_model(body.model)
     fields = {name: getattr(body, name) for name in body.model_fields_set - {"tool_resources"}}
-    for name, default in (("tools", []), ("metadata", {}), ("response_format", "auto"), ("temperature", 1.0), ("top_p", 1.0)):
-        if name in fields and fields[name] is None:
-            fields[name] = default
-    if fields.get("model", "") is None:
-        del fields["model"]
+    # null sets a field back to what it is when nothing is said; a model there must be.
+    fields |= {name: default for name, default in _DEFAULTS.items() if name in fields and fields[name] is None}
+    if body.model is None:
+        fields.pop("model", None)
     old = await get_assistant(parts, assistant_id)
     plan = await plan_resources(parts, body.tool_resources, tools=fields.get("tools", old.tools), old=old.tool_resources)
     fields["tool_resources"] = plan.resources

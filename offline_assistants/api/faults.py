@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, cast
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -77,7 +77,8 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
 
 def describe(problem: dict[str, Any], body: object) -> tuple[str, str | None, str]:
     """A validation problem of pydantic's as message, param and code of the API."""
-    kind, given, context = str(problem["type"]), problem.get("input"), problem.get("ctx", {})
+    kind, context = str(problem["type"]), cast("dict[str, Any]", problem.get("ctx", {}))
+    given: object = problem.get("input")
     param = dotted(problem["loc"], body)
     if kind == "json_invalid":
         return "We could not parse the JSON body of your request. Send one JSON object with the header Content-Type: application/json.", None, "invalid_json"
@@ -122,13 +123,13 @@ def describe(problem: dict[str, Any], body: object) -> tuple[str, str | None, st
 def dotted(location: tuple[str | int, ...], body: object) -> str:
     """Where in the request, as `tools[0].function.name`. Names of union branches, which stand in pydantic's locations too, are not in the body: left out."""
     source, *path = location
-    text, value = "", body if source == "body" else None
+    text, value = "", cast("Any", body if source == "body" else None)
     for position, part in enumerate(path):
         is_last = position == len(path) - 1
         if isinstance(part, int):
             text += f"[{part}]"
-            value = value[part] if isinstance(value, list) and part < len(value) else None  # pyright: ignore[reportUnknownVariableType]
+            value = value[part] if isinstance(value, list) and part < len(cast("list[Any]", value)) else None
         elif source != "body" or (isinstance(value, dict) and (part in value or is_last)):
             text += f".{part}" if text else part
-            value = value.get(part) if isinstance(value, dict) else None  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
+            value = cast("dict[str, Any]", value).get(part) if isinstance(value, dict) else None
     return text or ".".join(str(part) for part in path)

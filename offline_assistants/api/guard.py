@@ -49,14 +49,14 @@ class Guard:
             await envelope(sentence, status=status, error_type="invalid_request_error")(scope, receive, send_marked)
 
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
-        headers = {key.decode("latin-1").lower(): value.decode("latin-1") for key, value in scope["headers"]}
+        headers: dict[str, str] = {key.decode("latin-1").lower(): value.decode("latin-1") for key, value in scope["headers"]}
         host = _hostname(headers.get("host", ""))
         if not self._is_known(host):
             return 421, f"This server does not answer to the name '{host}'. Start it with --allow-host {host or 'NAME'} if that is its name."
         if scope["method"] in ("GET", "HEAD", "OPTIONS"):
             return None
-        origin = headers.get("origin")
-        if headers.get("sec-fetch-site") in ("cross-site", "same-site") or (origin is not None and _hostname(urlsplit(origin).netloc) != host):
+        origin: str | None = headers.get("origin")
+        if headers.get("sec-fetch-site") in ("cross-site", "same-site") or (origin is not None and _hostname(str(urlsplit(origin).netloc)) != host):
             return 403, f"Requests from the page {origin or 'of another site'} are refused."
         return None
 

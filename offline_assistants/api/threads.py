@@ -7,9 +7,9 @@ from typing import Any
 from fastapi import APIRouter
 
 from offline_assistants.api.parts import Parts, PartsDep, deleted
-from offline_assistants.api.requests import CreateMessage, CreateThread, ModifyThread
+from offline_assistants.api.requests import CreateMessage, CreateThread, ModifyThread, TextIn
 from offline_assistants.api.resources import ResourcesPlan, plan_attachments, plan_resources
-from offline_assistants.domain.objects import Message, Run, RunStep, Text, TextPart, Thread
+from offline_assistants.domain.objects import ContentPart, Message, Run, RunStep, Text, TextPart, Thread
 from offline_assistants.errors import NotFound, RunIsActive
 from offline_assistants.store.changes import Change, Delete, DeleteChildren, Exists, NotLocked, Put, Update
 
@@ -30,9 +30,8 @@ async def get_thread(parts: Parts, thread_id: str) -> Thread:
 def new_message(parts: Parts, thread_id: str, body: CreateMessage) -> Message:
     """A client's message; a text that came as a string becomes one part."""
     now = parts.now()
-    content = [TextPart(text=Text(value=body.content))] if isinstance(body.content, str) else []
-    for part in body.content if isinstance(body.content, list) else ():
-        content.append(TextPart(text=Text(value=part.text)) if part.type == "text" else part)
+    parts_in = [TextIn(text=body.content)] if isinstance(body.content, str) else body.content
+    content: list[ContentPart] = [TextPart(text=Text(value=part.text)) if isinstance(part, TextIn) else part for part in parts_in]
     return Message(
         id=parts.ids.new("msg_"),
         created_at=now,

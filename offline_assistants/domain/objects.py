@@ -425,14 +425,23 @@ class SearchResultContent(Shape):
     text: str
 
 
+class SourceSection(Sparse):
+    """A stretch of a file's canonical text, by offsets in characters, and where it stands in the original."""
+
+    start: int
+    end: int
+    page: int | None = None
+    heading: str | None = None
+
+
 class FileSearchResult(Sparse):
     file_id: str
     file_name: str
     score: float
     content: list[SearchResultContent] | None = None
     """Always kept; sent only when a client asks with include[]."""
-    page: int | None = None
-    """Extension."""
+    sections: list[SourceSection] | None = None
+    """Extension: the pages and headings that the passage stands under."""
     start_index: int | None = None
     """Extension: where the passage begins in the file's canonical text, in characters."""
 

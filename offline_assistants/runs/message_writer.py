@@ -11,8 +11,6 @@ from offline_assistants.domain.objects import (
     Attachment,
     AttachmentTool,
     ContentPart,
-    FileCitation,
-    FileCitationAnnotation,
     FilePath,
     FilePathAnnotation,
     ImageFile,
@@ -23,7 +21,8 @@ from offline_assistants.domain.objects import (
     Usage,
 )
 from offline_assistants.domain.stream_events import annotation_delta, image_delta, text_delta
-from offline_assistants.file_search.citations import Citation, CitationWriter, Passage, Piece
+from offline_assistants.file_search.citations import Citation, CitationWriter, Piece
+from offline_assistants.file_search.passages import Passage
 from offline_assistants.runs.active_run import ActiveRun
 
 
@@ -72,24 +71,12 @@ class MessageWriter:
     def _say(self, pieces: Sequence[Piece]) -> None:
         for piece in pieces:
             if isinstance(piece, Citation):
-                self._cite(piece)
-            elif piece:
-                self._value += piece
-                self._publish(piece)
-
-    def _cite(self, citation: Citation) -> None:
-        start = len(self._value)
-        self._value += citation.marker
-        passage = citation.passage
-        annotation = FileCitationAnnotation(
-            text=citation.marker,
-            start_index=start,
-            end_index=len(self._value),
-            file_citation=FileCitation(
-                file_id=passage.file_id, quote=citation.quote, file_name=passage.file_name, page=citation.page, quote_start=citation.quote_start
-            ),
-        )
-        self._annotate(citation.marker, [annotation])
+                annotation = piece.annotation(len(self._value))
+                self._value += piece.marker
+                self._annotate(piece.marker, [annotation])
+            elif piece.text:
+                self._value += piece.text
+                self._publish(piece.text)
 
     def _link_files(self) -> None:
         self._annotate("", file_path_annotations(self._value, self._files))

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from offline_assistants.domain.objects import CodeInterpreterCall, FileSearchCall, FunctionCall, ImageOutput, RunStep, ToolCall, ToolCallsDetails
-from offline_assistants.file_search.citations import Passage
+from offline_assistants.file_search.passages import Passage
+from offline_assistants.ports import Section
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class Progress:
                 file_name=result.file_name,
                 text=result.text(),
                 start_index=result.start_index or 0,
-                page=result.page,
+                sections=tuple(Section(each.start, each.end, each.page, each.heading) for each in result.sections or []),
             )
             for i, search in enumerate(searches)
             for j, result in enumerate(search.results)

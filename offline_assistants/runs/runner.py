@@ -106,7 +106,9 @@ class Runner:
             return
         setting = await self._tools.setting(run)
         deadline = time.monotonic() + INDEXING_WAIT_S
-        while await self._tools.stores_in_progress(setting.vector_store_ids) and time.monotonic() < deadline:
+        while True:
+            if time.monotonic() > deadline or not await self._tools.stores_in_progress(setting.vector_store_ids):
+                return
             await asyncio.sleep(0.2)
 
     async def _round(self, active: ActiveRun) -> bool:

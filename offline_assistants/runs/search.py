@@ -6,11 +6,11 @@ from collections import OrderedDict
 from collections.abc import Sequence
 
 from offline_assistants.domain.ids import Clock
-from offline_assistants.domain.objects import FileSearchResult, SearchResultContent, VectorStore, VectorStoreFile, vector_store_file_key
+from offline_assistants.domain.objects import FileSearchResult, SearchResultContent, SourceSection, VectorStore, VectorStoreFile, vector_store_file_key
 from offline_assistants.errors import NotFound
 from offline_assistants.file_search import canonical_text
 from offline_assistants.file_search.chroma_index import ChromaIndex
-from offline_assistants.file_search.ranking import RankedChunk, rank
+from offline_assistants.file_search.ranking import RankedChunk, num_windows, rank
 from offline_assistants.ports import Documents, ParsedDocument
 from offline_assistants.store.blobs import BlobStore
 from offline_assistants.store.changes import Update
@@ -18,8 +18,6 @@ from offline_assistants.store.duckdb_store import DuckDBStore
 
 MAX_TEXTS_KEPT = 16
 """Canonical texts that stay in memory between searches."""
-WINDOWS_PER_RESULT = 12
-"""Windows asked of the index for each result wanted: a chunk holds several, and chunks overlap."""
 
 
 class FileSearch:
@@ -39,7 +37,7 @@ class FileSearch:
         if not stores or not query.strip():
             return []
         [vector] = await self._documents.embed([query], is_query=True)
-        hits = await self._index.query(list(stores), vector, limit=WINDOWS_PER_RESULT * max_num_results)
+        hits = await self._index.query(list(stores), vector, limit=num_windows(max_num_results))
         chunks = rank(hits, max_num_results=max_num_results, score_threshold=score_threshold)
         rows = await self._store.get_many(VectorStoreFile, [vector_store_file_key(chunk.vector_store_id, chunk.file_id) for chunk in chunks])
         await self._touch(list(stores))
@@ -56,7 +54,11 @@ class FileSearch:
             file_name=row.filename,
             score=chunk.score,
             content=[SearchResultContent(text=document.text[chunk.start : chunk.end])],
-            page=canonical_text.page_at(document, chunk.start),
+            sections=[
+                SourceSection(start=section.start, end=section.end, page=section.page, heading=section.heading)
+                for section in document.sections
+                if section.start < chunk.end and section.end > chunk.start
+            ],
             start_index=chunk.start,
         )
 

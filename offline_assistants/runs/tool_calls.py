@@ -42,7 +42,13 @@ log = logging.getLogger(__name__)
 
 DEFAULT_NUM_RESULTS = 20
 DEFAULT_RANKING = RankingOptions(ranker="default_2024_08_21", score_threshold=0.0)
-_SEARCH_SCHEMA = {"type": "object", "properties": {"query": {"type": "string"}}, "required": ["query"], "additionalProperties": False}
+_SEARCH_SCHEMA = {
+    "type": "object",
+    # A small model that repeats itself would fill its whole context with one query.
+    "properties": {"query": {"type": "string", "minLength": 1, "maxLength": 300}},
+    "required": ["query"],
+    "additionalProperties": False,
+}
 
 
 @dataclass(frozen=True, slots=True)
