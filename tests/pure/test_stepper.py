@@ -1,0 +1,160 @@
+"""The loop of the engine with a scripted model: admission, interleaving, cancelling, a cache that is full."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from offline_assistants.engine.detokenizer import StopStrings
+from offline_assistants.engine.kv_cache import CacheIsFull, KVCache
+from offline_assistants.engine.options import EngineOptions
+from offline_assistants.engine.sampler import Sampler
+from offline_assistants.engine.scheduler import Batch
+from offline_assistants.engine.sequence import Sequence
+from offline_assistants.engine.stepper import Stepper
+from offline_assistants.engine.wire import Deltas, Failed, Reply
+from offline_assistants.ports import Finished, SamplingParams, TextDelta
+
+END = 0
+
+
+class AlphabetModel:
+    """After each letter comes the next, and after z the end. It has room for `num_cells` tokens."""
+
+    def __init__(self, num_cells: int = 1000) -> None:
+        self.num_cells = num_cells
+        self.cells: dict[int, list[int]] = {}
+        self.batches: list[Batch] = []
+
+    def decode(self, batch: Batch) -> dict[int, NDArray[np.float32]]:
+        new = sum(len(item.tokens) for item in batch)
+        if sum(map(len, self.cells.values())) + new > self.num_cells:
+            raise CacheIsFull
+        self.batches.append(batch)
+        for item in batch:
+            cells = self.cells.setdefault(item.slot_id, [])
+            assert len(cells) == item.position, "a token does not follow what is cached"
+            cells.extend(item.tokens)
+        return {item.slot_id: self._logits(item.tokens[-1]) for item in batch if item.wants_logits}
+
+    def cut(self, slot_id: int, keep: int) -> bool:
+        self.cells[slot_id] = self.cells.get(slot_id, [])[:keep]
+        return True
+
+    def copy(self, source: int, target: int, num_tokens: int) -> None:
+        self.cells[target] = self.cells[source][:num_tokens]
+
+    def _logits(self, token: int) -> NDArray[np.float32]:
+        logits = np.zeros(128, dtype=np.float32)
+        logits[END if token == ord("z") else token + 1] = 1
+        return logits
+
+
+def sequence(request_id: int, prompt: str, *, max_tokens: int = 100, stop: str = "") -> Sequence:
+    return Sequence(
+        request_id,
+        prompt=[ord(letter) for letter in prompt],
+        max_tokens=max_tokens,
+        piece=lambda token: bytes([token]),
+        end_tokens=frozenset({END}),
+        sampler=Sampler(SamplingParams(temperature=0), np.random.default_rng(1)),
+        stops=StopStrings((stop,)),
+    )
+
+
+def stepper(model: AlphabetModel, *, num_slots: int = 2) -> Stepper:
+    options = EngineOptions(max_running=num_slots, max_step_tokens=8, max_step_tokens_beside_decode=4)
+    return Stepper(model, KVCache(num_slots), options, num_kv_tokens=model.num_cells)
+
+
+def run(engine: Stepper, *sequences: Sequence) -> list[Reply]:
+    replies = [reply for each in sequences for reply in engine.add(each)]
+    while not engine.is_idle:
+        replies += engine.step()
+    return replies
+
+
+def text_of(replies: list[Reply], request_id: int) -> str:
+    deltas = [delta for reply in replies if isinstance(reply, Deltas) and reply.request_id == request_id for delta in reply.deltas]
+    return "".join(delta.text for delta in deltas if isinstance(delta, TextDelta))
+
+
+def finished(replies: list[Reply], request_id: int) -> Finished:
+    (last,) = [
+        delta for reply in replies if isinstance(reply, Deltas) and reply.request_id == request_id for delta in reply.deltas if isinstance(delta, Finished)
+    ]
+    return last
+
+
+def test_an_answer_comes_token_by_token_and_ends_with_counts():
+    replies = run(stepper(AlphabetModel()), sequence(1, "xw"))
+
+    assert text_of(replies, 1) == "xyz"
+    assert finished(replies, 1) == Finished("stop", num_prompt_tokens=2, num_completion_tokens=4, num_cached_tokens=0)
+
+
+def test_max_tokens_ends_it_with_length():
+    replies = run(stepper(AlphabetModel()), sequence(1, "a", max_tokens=2))
+
+    assert (text_of(replies, 1), finished(replies, 1).finish_reason) == ("bc", "length")
+
+
+def test_a_stop_string_ends_it():
+    replies = run(stepper(AlphabetModel()), sequence(1, "a", stop="ef"))
+
+    assert (text_of(replies, 1), finished(replies, 1).finish_reason) == ("bcd", "stop")
+
+
+def test_two_sequences_advance_together_and_a_third_waits_for_a_slot():
+    model = AlphabetModel()
+    replies = run(stepper(model), sequence(1, "v"), sequence(2, "u"), sequence(3, "t"))
+
+    assert [text_of(replies, request_id) for request_id in (1, 2, 3)] == ["wxyz", "vwxyz", "uvwxyz"]
+    assert any(len(batch) == 2 for batch in model.batches)
+
+
+def test_a_second_turn_computes_only_what_is_new():
+    engine = stepper(AlphabetModel())
+    run(engine, sequence(1, "mnxw"))
+
+    replies = run(engine, sequence(2, "mnxwxyzk"))
+
+    assert finished(replies, 2).num_cached_tokens == 7
+
+
+def test_a_cancelled_sequence_says_nothing_more_and_frees_its_slot():
+    engine = stepper(AlphabetModel(), num_slots=1)
+    engine.add(sequence(1, "a"))
+    engine.add(sequence(2, "a"))
+    engine.step()
+
+    engine.cancel(1)
+    engine.cancel(2)
+    replies = run(engine, sequence(3, "y"))
+
+    assert text_of(replies, 3) == "z"
+    assert not any(reply.request_id != 3 for reply in replies)
+
+
+def test_when_the_cache_is_full_idle_slots_go_first():
+    engine = stepper(AlphabetModel(num_cells=20), num_slots=3)
+    run(engine, sequence(1, "tuv"))
+
+    replies = run(engine, sequence(2, "klmnopqrs", max_tokens=8))
+
+    assert text_of(replies, 2) == "tuvwxyz"
+
+
+def test_a_sequence_that_had_to_leave_the_cache_still_says_all_and_nothing_twice():
+    engine = stepper(AlphabetModel(num_cells=20))
+
+    replies = run(engine, sequence(1, "nmkjf", max_tokens=14), sequence(2, "nmkjg", max_tokens=14))
+
+    assert text_of(replies, 1) == "ghijklmnopqrst"
+    assert text_of(replies, 2) == "hijklmnopqrstu"
+
+
+def test_a_sequence_that_can_never_fit_is_an_error():
+    replies = run(stepper(AlphabetModel(num_cells=3)), sequence(1, "abcdef"))
+
+    assert [type(reply) for reply in replies] == [Failed]
