@@ -1,0 +1,159 @@
+"""The catalog over real folders: which files are models, which are refused, what is remembered."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from pathlib import Path
+
+import pytest
+
+from offline_assistants.catalog import Catalog
+from offline_assistants.errors import ModelNotLoaded
+
+
+def gguf(context_tokens: int = 2048, kind: str = "model") -> bytes:
+    """The head of a GGUF file; no tensors."""
+
+    def text(value: str) -> bytes:
+        return struct.pack("<Q", len(value)) + value.encode()
+
+    tags = text("general.tags") + struct.pack("<IIQ", 9, 8, 2) + text("a") + text("b")
+    values = [
+        text("general.architecture") + struct.pack("<I", 8) + text("llama"),
+        text("general.type") + struct.pack("<I", 8) + text(kind),
+        tags,
+        text("llama.context_length") + struct.pack("<II", 4, context_tokens),
+        text("tokenizer.ggml.tokens") + struct.pack("<IIQ", 9, 8, 10**12),
+    ]
+    return b"GGUF" + struct.pack("<IQQ", 3, 0, len(values)) + b"".join(values)
+
+
+def write(path: Path, content: bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+@pytest.fixture
+def no_packages(tmp_path: Path) -> Path:
+    return write(tmp_path / "catalog.toml", b"models = []\n")
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    return tmp_path / "models"
+
+
+def ids(catalog: Catalog) -> list[str]:
+    return [model.model_id for model in catalog.list_files()]
+
+
+def test_a_folder_that_does_not_exist_holds_no_models(models: Path, no_packages: Path):
+    assert ids(Catalog(models, catalog_path=no_packages)) == []
+
+
+def test_models_are_found_in_subfolders_and_named_after_their_files(models: Path, no_packages: Path):
+    write(models / "Big Model.Q4_K_M.gguf", gguf(4096))
+    write(models / "sub" / "small.gguf", gguf())
+    write(models / "notes.txt", b"")
+
+    files = Catalog(models, catalog_path=no_packages).list_files()
+
+    assert [(model.model_id, model.context_tokens, model.architecture) for model in files] == [
+        ("Big Model.Q4_K_M", 4096, "llama"),
+        ("small", 2048, "llama"),
+    ]
+
+
+def test_a_model_in_parts_is_one_model(models: Path, no_packages: Path):
+    for part in (1, 2, 3):
+        write(models / f"huge-0000{part}-of-00003.gguf", gguf())
+
+    (model,) = Catalog(models, catalog_path=no_packages).list_files()
+
+    assert (model.model_id, model.path.name, model.size_bytes) == ("huge", "huge-00001-of-00003.gguf", 3 * len(gguf()))
+
+
+def test_adapters_and_projectors_are_no_models(models: Path, no_packages: Path):
+    write(models / "adapter.gguf", gguf(kind="adapter"))
+    write(models / "mmproj.gguf", gguf(kind="mmproj"))
+
+    assert ids(Catalog(models, catalog_path=no_packages)) == []
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"GG", b"hello world", gguf()[:40], b"GGUF" + struct.pack("<I", 77), b"GGUF" + struct.pack("<IQQQ", 3, 0, 9, 1 << 60)]
+)
+def test_a_damaged_file_is_listed_and_refused(models: Path, no_packages: Path, content: bytes):
+    write(models / "bad.gguf", content)
+    catalog = Catalog(models, catalog_path=no_packages)
+
+    (model,) = catalog.list_files()
+
+    with pytest.raises(ModelNotLoaded, match=r"bad\.gguf is damaged: it"):
+        catalog.verify(model)
+
+
+def test_the_same_name_twice_is_one_model_and_the_first_folder_wins(tmp_path: Path, models: Path, no_packages: Path):
+    first = write(models / "same.gguf", gguf())
+    write(tmp_path / "more" / "same.gguf", gguf())
+
+    (model,) = Catalog(models, tmp_path / "more", catalog_path=no_packages).list_files()
+
+    assert model.path == first
+
+
+class TestPackaged:
+    """`email` stands for a package with a model in it: it is installed everywhere, and holds a file whose hash can be told."""
+
+    FILE = "charset.py"
+
+    def catalog(self, tmp_path: Path, *, sha256: str, verified: Path | None = None, kind: str = "embedding") -> Catalog:
+        entry = f'[[models]]\nid = "m"\nkind = "{kind}"\nmodule = "email"\npath = "."\n[models.sha256]\n"{self.FILE}" = "{sha256}"\n'
+        return Catalog(tmp_path, verified_path=verified, catalog_path=write(tmp_path / "catalog.toml", entry.encode()))
+
+    @pytest.fixture
+    def sha256(self) -> str:
+        import email
+
+        return hashlib.sha256((Path(email.__path__[0]) / self.FILE).read_bytes()).hexdigest()
+
+    def test_the_embedder_is_where_its_package_is(self, tmp_path: Path, sha256: str):
+        path = self.catalog(tmp_path, sha256=sha256).embedder_path()
+
+        assert path is not None
+        assert (path / self.FILE).is_file()
+
+    def test_a_file_that_differs_is_not_given_out(self, tmp_path: Path):
+        with pytest.raises(ModelNotLoaded, match="sha256"):
+            self.catalog(tmp_path, sha256="0" * 64).embedder_path()
+
+    def test_what_was_verified_is_remembered(self, tmp_path: Path, sha256: str):
+        verified = tmp_path / "verified.json"
+        self.catalog(tmp_path, sha256=sha256, verified=verified).embedder_path()
+        verified.write_text(verified.read_text().replace(sha256, "f" * 64))
+
+        with pytest.raises(ModelNotLoaded, match="f" * 64):
+            self.catalog(tmp_path, sha256=sha256, verified=verified).embedder_path()
+
+    @pytest.mark.parametrize("content", ["", "[]", '{"x": 1}', "{"])
+    def test_a_memory_that_is_garbled_is_not_believed(self, tmp_path: Path, sha256: str, content: str):
+        verified = tmp_path / "verified.json"
+        verified.write_text(content)
+
+        assert self.catalog(tmp_path, sha256=sha256, verified=verified).embedder_path() is not None
+
+    def test_a_package_that_is_not_installed_brings_no_model(self, tmp_path: Path):
+        entry = b'[[models]]\nid = "m"\nkind = "embedding"\nmodule = "no_such_package_at_all"\npath = "x"\n[models.sha256]\n'
+
+        assert Catalog(tmp_path, catalog_path=write(tmp_path / "catalog.toml", entry)).embedder_path() is None
+
+
+def test_the_catalog_of_the_project_names_a_chat_model_and_an_embedder():
+    import tomllib
+
+    entries = tomllib.loads((Path(__file__).parents[2] / "models" / "catalog.toml").read_text())["models"]
+
+    assert {entry["kind"] for entry in entries} == {"chat", "embedding"}
+    assert all(entry["licence"] and all(len(sha256) == 64 for sha256 in entry["sha256"].values()) for entry in entries)
