@@ -1,26 +1,23 @@
-"""Starting a child process of this package, and what a child does first so that it never outlives the server."""
+"""Starting a child process of this package, and ending it. Its side of the bond is in lifeline.py."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import os
-import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 _PACKAGE_ROOT = Path(__file__).resolve().parents[2]
-_PR_SET_PDEATHSIG = 1
 _SHUTDOWN_S = 2.0
 _TAIL_BYTES = 4096
 
 
 async def spawn_child(module: str, *arguments: str, environment: Mapping[str, str] | None = None) -> asyncio.subprocess.Process:
-    """`python -m module arguments`, its three streams as pipes, importing the very package that the server runs. Raises OSError.
+    """`python -m module PID arguments`, its three streams as pipes, importing the very package that the server runs. Raises OSError.
 
-    `-P` keeps the current directory off the import path; a program's own PYTHON* variables do not reach the child.
+    PID is the server's process id. `-P` keeps the current directory off the import path; PYTHON* variables of the server's do not reach the child.
     """
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     return await asyncio.create_subprocess_exec(
@@ -29,7 +26,7 @@ async def spawn_child(module: str, *arguments: str, environment: Mapping[str, st
         "-B",
         "-m",
         module,
-        f"--parent={os.getpid()}",
+        str(os.getpid()),
         *arguments,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
@@ -64,11 +61,3 @@ async def read_tail(stream: asyncio.StreamReader) -> str:
     while piece := await stream.read(_TAIL_BYTES):
         tail = (tail + piece)[-_TAIL_BYTES:]
     return tail.decode("utf-8", "replace").strip()
-
-
-def die_with_parent(parent_pid: int) -> None:
-    """In the child: be killed when the parent ends, however it ends. Where the system cannot do that, the end of the pipe does it."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent_pid:  # it ended before the line above
-        sys.exit(0)

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from offline_assistants.documents.child_process import die_with_parent
 from offline_assistants.documents.frames import Header, read_frame, write_frame
+from offline_assistants.documents.lifeline import die_with_parent
 
 
 class _Tokenizer(Protocol):
@@ -50,7 +50,7 @@ def main() -> None:
 
 def _arguments() -> argparse.Namespace:
     reader = argparse.ArgumentParser()
-    reader.add_argument("--parent", type=int, required=True)
+    reader.add_argument("parent", type=int)
     reader.add_argument("--model-dir", type=Path, required=True)
     reader.add_argument("--num-threads", type=int, required=True)
     return reader.parse_args()

@@ -8,7 +8,6 @@ import itertools
 import logging
 from array import array
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
@@ -137,6 +136,9 @@ class EmbedderProcess:
                     heapq.heappush(self._waiting, request)
                 else:
                     self._answer(request, SearchError("The embedder died twice over the same text. It is restarted with the next one."))
+            except Exception as error:  # noqa: BLE001  nobody may wait for ever, whatever went wrong
+                await self._bury(error)
+                self._answer(request, SearchError("The embedder failed. It is restarted with the next text."))
             else:
                 self._answer(request, reply)
 
@@ -191,8 +193,7 @@ class EmbedderProcess:
     async def _forget_child(self) -> None:
         if self._stderr is not None:
             self._stderr.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._stderr
+            await asyncio.gather(self._stderr, return_exceptions=True)
         self._process = self._stderr = None
 
 

@@ -5,10 +5,12 @@ A frame is two lengths (big-endian, 4 and 8 bytes), the header's UTF-8 JSON obje
 
 from __future__ import annotations
 
-import asyncio
 import json
 import struct
-from typing import Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+if TYPE_CHECKING:  # the children need no event loop, and are up sooner without one
+    import asyncio
 
 _LENGTHS = struct.Struct(">IQ")
 _PIECE = 1 << 20

@@ -32,7 +32,7 @@ class LocalDocuments:
         model_dir: Path,
         *,
         num_threads: int = 2,
-        max_parsers: int = 1,
+        max_parsers: int = 2,
         parser_memory_bytes: int = 1 << 30,
         parser_timeout_s: float = 120.0,
         max_text_chars: int = 20_000_000,

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import ctypes
-import math
 import os
 import resource
 import sys
 
-from offline_assistants.documents.child_process import die_with_parent
 from offline_assistants.documents.frames import Header, read_frame, write_frame
+from offline_assistants.documents.lifeline import die_with_parent
 from offline_assistants.documents.parsers import parse
 from offline_assistants.errors import InvalidFile, UnsupportedFile
 from offline_assistants.ports import ParsedDocument
@@ -20,35 +18,26 @@ _CLONE_NEWNET = 0x40000000
 
 
 def main() -> None:
-    arguments = _arguments()
-    die_with_parent(arguments.parent)
+    parent_pid, memory_bytes, cpu_s = (int(word) for word in sys.argv[1:])
+    die_with_parent(parent_pid)
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # a library that prints must not break a frame
-    _confine(memory_bytes=arguments.memory_bytes, cpu_s=arguments.cpu_s)
+    _confine(memory_bytes=memory_bytes, cpu_s=cpu_s)
     request = read_frame(sys.stdin.buffer)
     if request is not None:
         header, payload = _answer(*request)
         write_frame(replies, header, payload)
 
 
-def _arguments() -> argparse.Namespace:
-    reader = argparse.ArgumentParser()
-    reader.add_argument("--parent", type=int, required=True)
-    reader.add_argument("--memory-bytes", type=int, required=True)
-    reader.add_argument("--cpu-s", type=float, required=True)
-    return reader.parse_args()
-
-
-def _confine(*, memory_bytes: int, cpu_s: float) -> None:
+def _confine(*, memory_bytes: int, cpu_s: int) -> None:
     if sys.platform == "linux":
         libc = ctypes.CDLL(None, use_errno=True)
         # A network namespace of its own has no way out. Not permitted everywhere; the parsers open no sockets of their own accord.
         if libc.unshare(_CLONE_NEWNET) != 0:
             libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET)
-    seconds = math.ceil(cpu_s)
     for limit, value in (
         (resource.RLIMIT_AS, memory_bytes),
-        (resource.RLIMIT_CPU, seconds),
+        (resource.RLIMIT_CPU, cpu_s),
         (resource.RLIMIT_FSIZE, 0),
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_NOFILE, 64),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import signal
 
 from offline_assistants.documents.child_process import end_child, kill_child, read_tail, spawn_child
@@ -34,7 +35,7 @@ class ParserProcess:
             # Content is held as bytes, then as characters of up to four bytes, then as the reply: hence the multiple.
             memory_bytes = self._memory_bytes + 4 * len(content)
             try:
-                process = await spawn_child(_CHILD, f"--memory-bytes={memory_bytes}", f"--cpu-s={self._timeout_s}")
+                process = await spawn_child(_CHILD, str(memory_bytes), str(math.ceil(self._timeout_s)))
             except OSError as error:
                 raise SearchError("The parser could not be started. The machine may be out of memory or processes.") from error
             try:

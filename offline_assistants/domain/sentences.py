@@ -14,8 +14,11 @@ WIDE_STOPS = "。！？｡．"
 NARROW_STOPS = ".!?…"
 CLOSERS = "\"'”’»)]}」』）】*_`"
 
+OPENS_BLOCK = re.compile(r"[ \t]*(?:#{1,6}\s|[-*+•]\s|\d{1,3}[.)]\s|\||>|\*\*|`{3}|~{3})")
+"""What a line begins with that does not go on with the one before: heading, list item, row of a table, quotation, bold title, code."""
+
 _STOPPED = re.compile(rf"(?P<stop>[{NARROW_STOPS}{WIDE_STOPS}]+)[{re.escape(CLOSERS)}]*\Z")
-_BREAK = re.compile(rf"(?:[{NARROW_STOPS}]+[{re.escape(CLOSERS)}]*(?=\s|\Z|[\u3040-\u9fff]))|(?:[{WIDE_STOPS}]+[{re.escape(CLOSERS)}]*)|(?:\n[ \t]*(?=\n))")
+_BREAK = re.compile(rf"(?:[{NARROW_STOPS}]+[{re.escape(CLOSERS)}]*(?=\s|\Z|[\u3040-\u9fff]))|(?:[{WIDE_STOPS}]+[{re.escape(CLOSERS)}]*)|\n")
 _LAST_WORD = re.compile(r"[^\s(\[{\"'“‘«]*\Z")
 _INITIALS = re.compile(r"(?:[^\W\d_]\.)*[^\W\d_]\Z")
 _LIST_NUMBER = re.compile(r"(?:^|\n)[ \t]*(?:\d{1,3}|[^\W\d_])\Z")
@@ -27,6 +30,8 @@ _NEVER_LAST = frozenset(
 _BEFORE_NUMBERS = frozenset("no nos nr fig figs eq eqs vol pp p sec ch art abs jan feb mar apr jun jul aug sep sept oct nov dec".split())  # noqa: SIM905
 
 _LOOK_BACK = 40
+_HEADING_SHARE = 0.6
+_FULL_LINE_CHARS = 40
 
 
 def is_sentence_end(text: str, following: str) -> bool:
@@ -55,17 +60,39 @@ def _period_ends(before: str, following: str) -> bool:
 
 
 def split_sentences(text: str) -> list[tuple[int, int]]:
-    """The stretches of `text` that are sentences, without the blank space around them, in order. A blank line ends a sentence too."""
+    """The stretches of `text` that are sentences, without the blank space around them, in order. Blank lines, headings and list items end one too."""
     spans: list[tuple[int, int]] = []
     start = 0
     for found in _BREAK.finditer(text):
         end = found.end()
-        if text[found.start()] != "\n" and not is_sentence_end(text[max(start, end - _LOOK_BACK) : end], _first_visible(text, end)):
+        if found.group() == "\n":
+            is_end = _line_break_ends(text, start, end)
+        else:
+            is_end = is_sentence_end(text[max(start, end - _LOOK_BACK) : end], _first_visible(text, end))
+        if not is_end:
             continue
         _append(spans, text, start, end)
         start = end
     _append(spans, text, start, len(text))
     return spans
+
+
+def _line_break_ends(text: str, start: int, end: int) -> bool:
+    """Whether the line break before `end` ends the sentence that began at `start`: before a blank line or a block, after a heading."""
+    following = text[end : _line_end(text, end)]
+    if not following.strip() or OPENS_BLOCK.match(following):
+        return True
+    sentence = text[start:end].strip()
+    if "\n" in sentence:
+        return False
+    # A heading without a mark, as in text from a PDF: one line, far shorter than the next, which begins anew.
+    is_heading = len(sentence) < _HEADING_SHARE * len(following) and following.lstrip()[0].isupper() and len(following) >= _FULL_LINE_CHARS
+    return is_heading or sentence.startswith("#")
+
+
+def _line_end(text: str, position: int) -> int:
+    found = text.find("\n", position)
+    return len(text) if found < 0 else found
 
 
 def _first_visible(text: str, position: int) -> str:

@@ -8,13 +8,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from offline_assistants.domain.sentences import CLOSERS, WIDE_STOPS, is_sentence_end
+from offline_assistants.domain.sentences import CLOSERS, OPENS_BLOCK, WIDE_STOPS, is_sentence_end
 
 _FENCE = re.compile(r"[ \t]*(`{3,}|~{3,})")
-_OWN_LINE = re.compile(r"[ \t]*(?:#{1,6}\s|[-*+•]\s|\d{1,3}[.)]\s|\||>|\*\*)")
-"""A line that is a block of its own: heading, list item, row of a table, quotation, bold title."""
 _MAY_OPEN_BLOCK = re.compile(r"(?:#{0,6}|[-*+•]|\d{1,3}[.)]?|`{1,2}|~{1,2}|\*{1,2})\Z")
-_OPENS_BLOCK = re.compile(r"#{1,6}\s|[-*+•]\s|\d{1,3}[.)]\s|\||>|\*\*|`{3}|~{3}")
 _NOT_PROSE = re.compile(r"[ \t]*(?:#{1,6}\s|\||\*\*[^*]*\*\*:?\s*\Z)")
 _MAY_END_UNSPACED = frozenset(WIDE_STOPS + CLOSERS)
 _LINE_CHARS = 200
@@ -117,7 +114,7 @@ class SentenceReader:
         if _MAY_OPEN_BLOCK.match(opening):
             return
         self._opening = ""
-        if _OPENS_BLOCK.match(opening):
+        if OPENS_BLOCK.match(opening):
             self._end_sentence()
         if opening[-1].isspace():
             self._go_on(opening[:-1])
@@ -133,7 +130,7 @@ class SentenceReader:
 
     def _ends_with_line(self) -> bool:
         """Whether the line break that is held ends a block."""
-        return self._blanks.count("\n") > 1 or _OWN_LINE.match(self._line) is not None
+        return self._blanks.count("\n") > 1 or OPENS_BLOCK.match(self._line) is not None
 
     def _go_on(self, visible: str) -> None:
         written = self._blanks + visible
