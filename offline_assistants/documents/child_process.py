@@ -31,9 +31,14 @@ async def spawn_child(module: str, *arguments: str, environment: Mapping[str, st
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        env={**inherited, "PYTHONPATH": str(_PACKAGE_ROOT), **(environment or {})},
+        env={**inherited, **_import_path(), **(environment or {})},
         start_new_session=True,  # a Ctrl-C in the server's terminal is the server's to deal with
     )
+
+
+def _import_path() -> dict[str, str]:
+    """What makes a package that is not installed importable. One that is needs nothing, and its neighbours must not come before the standard library."""
+    return {} if _PACKAGE_ROOT.name in {"site-packages", "dist-packages"} else {"PYTHONPATH": str(_PACKAGE_ROOT)}
 
 
 async def end_child(process: asyncio.subprocess.Process, *, grace_s: float = _SHUTDOWN_S) -> None:
