@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 
-class CacheIsFull(Exception):  # noqa: N818 - a state of things, which the stepper changes
+class CacheIsFull(Exception):
     """No room for this batch; nothing of it was computed."""
 
 

@@ -150,7 +150,7 @@ def result_text(call: ToolCall) -> str | None:
             return "\n".join(lines) or "(no output)"
         case FileSearchCall():
             results = call.file_search.results
-            passages = [f"[{i + 1}] {r.file_name}\n{r.text()}" for i, r in enumerate(results)]
+            passages = [f"{result.file_name}:\n{result.text()}" for result in results]
             return "\n\n".join(passages) or "No passages were found."
         case FunctionCall():
             return call.function.output

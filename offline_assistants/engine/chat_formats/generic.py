@@ -10,12 +10,14 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from ...errors import RequestError
-from ...ports import Chat, ChatMessage, ToolSpec
+from ...ports import Chat, ToolSpec
 from .template import ChatTemplate
 from .tool_syntax import CLOSE, OPEN, call_head, call_tail, render_call
 
 Turn = tuple[str, str]
 """A role that every template knows, and a text."""
+MAX_REPEATED_QUESTION = 400
+"""Characters of the first paragraph of a question that is said again behind the results of a tool."""
 
 
 class GenericFormat:
@@ -26,12 +28,11 @@ class GenericFormat:
 
     def render(self, chat: Chat) -> str:
         """The prompt, ending where the assistant's next words begin. Raises RequestError when the template refuses the chat."""
-        turns = [turn for message in chat.messages if (turn := _turn(message, chat.tools))]
+        turns = _turns(chat)
         if chat.tools:
             turns = _with_system(turns, tool_section(chat.tools))
         if not self._takes_system:
             turns = _system_in_user(turns)
-        turns = _merge_tool_results(turns)
         if not self._takes_repeated_roles:
             turns = _alternating(turns)
         return self._template.render(turns or [("user", "")])
@@ -71,14 +72,36 @@ def _brief(schema: dict[str, Any]) -> dict[str, Any]:
 # ── Turns ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _turn(message: ChatMessage, tools: Sequence[ToolSpec]) -> Turn:
-    match message.role:
-        case "tool":
-            return "tool", f"<tool_response>\n{message.content}\n</tool_response>"
-        case "assistant":
-            return "assistant", message.content + "\n".join(render_call(call, tools) for call in message.tool_calls)
-        case "system" | "user":
-            return message.role, message.content
+def _turns(chat: Chat) -> list[Turn]:
+    """A turn a message, but for the results of one round of calls: these are one turn of the user."""
+    turns: list[Turn] = []
+    names: dict[str, str] = {}
+    question, results = "", list[str]()
+    for message in chat.messages:
+        if message.role != "tool" and results:
+            turns.append(_result_turn(results, question))
+            results = []
+        match message.role:
+            case "tool":
+                results.append(_result(names.get(message.tool_call_id or "", "the tool"), message.content))
+            case "assistant":
+                names |= {call.call_id: call.name for call in message.tool_calls}
+                turns.append(("assistant", message.content + "\n".join(render_call(call, chat.tools) for call in message.tool_calls)))
+            case "system" | "user":
+                question = message.content if message.role == "user" else question
+                turns.append((message.role, message.content))
+    return [*turns, _result_turn(results, question)] if results else turns
+
+
+def _result(name: str, content: str) -> str:
+    return f"From {name}:\n\n---\n{content}\n---"
+
+
+def _result_turn(results: Sequence[str], question: str) -> Turn:
+    """Results in plain rulers, and the question once more. Tags around the results, or nothing after them, and a small model goes on copying."""
+    asked = question.strip().partition("\n\n")[0]
+    again = [f"Question: {asked}"] if 0 < len(asked) <= MAX_REPEATED_QUESTION else []
+    return "user", "\n\n".join([*results, *again])
 
 
 def _with_system(turns: list[Turn], text: str) -> list[Turn]:
@@ -86,17 +109,6 @@ def _with_system(turns: list[Turn], text: str) -> list[Turn]:
     if turns and turns[0][0] == "system":
         return [("system", f"{turns[0][1]}\n\n{text}"), *turns[1:]]
     return [("system", text), *turns]
-
-
-def _merge_tool_results(turns: list[Turn]) -> list[Turn]:
-    """Results become a turn of the user, and results that follow one another become one."""
-    merged: list[tuple[str, str]] = []
-    for role, text in turns:
-        if role == "tool" and merged and merged[-1][0] == "tool":
-            merged[-1] = ("tool", f"{merged[-1][1]}\n{text}")
-        else:
-            merged.append((role, text))
-    return [("user" if role == "tool" else role, text) for role, text in merged]
 
 
 def _system_in_user(turns: list[Turn]) -> list[Turn]:

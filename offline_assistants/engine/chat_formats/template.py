@@ -68,7 +68,7 @@ def split_literals(prompt: str) -> list[tuple[str, bool]]:
 class _GenerationTag(Extension):
     """`{% generation %}` marks the assistant's words for training; here it has no effect."""
 
-    tags = {"generation"}  # noqa: RUF012 - as jinja2 declares it
+    tags = {"generation"}
 
     def parse(self, parser: Parser) -> list[nodes.Node]:
         next(parser.stream)
