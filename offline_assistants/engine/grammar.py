@@ -18,6 +18,8 @@ from ..ports import Chat, ResponseFormat, ToolSpec
 from .chat_formats.tool_syntax import CLOSE, MAX_CALLS, OPEN, call_head, call_tail
 
 _ANYTHING = "/(?s:.*)/"
+_WORDS = f"TEXT: {_ANYTHING} & ~/(?s:.*)<tool_(?s:.*)/"
+"""Text without anything that looks like a tag of ours: small models make up <tool_result> and <tool_call_2> where no call may be."""
 _SPACING = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 """JSON on one line, spaced as models know it: free whitespace lets a small model write spaces for ever."""
 
@@ -28,14 +30,13 @@ def lark_for(chat: Chat) -> str | None:
     Raises RequestError for a tool choice that names no tool.
     """
     if not chat.tools:
+        if chat.tool_choice not in {"auto", "none"}:
+            raise RequestError("tool_choice asks for a tool, and there are no tools.", param="tool_choice")
         answer = _answer(chat.response_format)
         return f"start: {answer}" if answer else None
     answer = _answer(chat.response_format) or "TEXT"
     if chat.tool_choice == "none":
-        if answer == "TEXT":
-            # Not even the beginning of a call: the caller has asked for words.
-            return f"start: TEXT\nTEXT: {_ANYTHING} & ~/(?s:.*){OPEN}(?s:.*)/"
-        return f"start: {answer}"
+        return f"start: {answer}\n{_WORDS}"
     return _with_calls(chat, answer)
 
 
@@ -47,7 +48,7 @@ def _with_calls(chat: Chat, answer: str) -> str:
     rules = [
         f"start: {answer} | opening call{more}" if is_free else f'start: "{OPEN}" call{more}',
         "opening[lazy]: TEXT " + json.dumps(OPEN) if is_free else "",
-        f"TEXT: {_ANYTHING}" if is_free else "",
+        _WORDS if is_free else "",
         "call: " + " | ".join(f"call_{i}" for i in range(len(tools))),
         *(rule for i, tool in enumerate(tools) for rule in _call_rules(i, tool, chat.tools)),
     ]

@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -93,6 +94,13 @@ def require_starter_model() -> None:
         pytest.fail(f"{', '.join(missing)} must be installed here")
     if missing:
         pytest.skip(f"{', '.join(missing)} not installed: run scripts/setup")
+
+
+def is_running(process_id: int) -> bool:
+    try:
+        return Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 @pytest.fixture(scope="module")
@@ -326,6 +334,41 @@ class TestLlama:
 
         with pytest.raises(ProcessLookupError):
             os.kill(process_id, 0)
+
+    async def test_a_worker_dies_with_its_server(self, tmp_path: Path) -> None:
+        program = (
+            "import asyncio, pathlib, time\n"
+            "from offline_assistants.catalog import Catalog\n"
+            "from offline_assistants.engine.pool import EnginePool\n"
+            "async def main():\n"
+            f"    pool = EnginePool(Catalog(pathlib.Path({str(tmp_path)!r})))\n"
+            f"    await pool.load({STARTER!r})\n"
+            "    print(pool.process_ids[0], flush=True)\n"
+            "    await asyncio.sleep(60)\n"
+            "asyncio.run(main())\n"
+        )
+        root = str(Path(__file__).parents[2])
+        server = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdout=asyncio.subprocess.PIPE, cwd=root)
+        assert server.stdout is not None
+        worker = int(await server.stdout.readline())
+
+        server.kill()
+
+        await server.wait()
+        async with asyncio.timeout(10):
+            while is_running(worker):  # noqa: ASYNC110 - nobody tells us of the end of a grandchild
+                await asyncio.sleep(0.05)
+
+    async def test_more_callers_than_the_cache_has_room_for_are_all_answered(self, catalog: Catalog) -> None:
+        options = EngineOptions(max_context_tokens=256, max_kv_tokens=256, max_running=4)
+        async with EnginePool(catalog, options) as pool:
+            stories = [user(f"Tell a story about the number {i}." + " It is long." * 7 * i) for i in range(7)]
+            leaving = asyncio.create_task(ask(pool, stories[0], SamplingParams(temperature=0)))
+            answers = asyncio.gather(*(ask(pool, story, SamplingParams(temperature=0, max_tokens=40)) for story in stories))
+            await asyncio.sleep(0.3)
+            leaving.cancel()
+
+            assert all(answer.finished is not None and answer.text for answer in await answers)
 
     async def test_the_model_that_was_idle_longest_makes_room_for_another(self, tmp_path: Path) -> None:
         path = Catalog(tmp_path).list_files()[0].path

@@ -43,6 +43,12 @@ def test_a_tool_choice_must_name_a_tool():
         grammar("=get_news")
 
 
+@pytest.mark.parametrize("tool_choice", ["required", "=get_weather"])
+def test_a_call_cannot_be_asked_for_without_tools(tool_choice: str):
+    with pytest.raises(RequestError, match="no tools"):
+        grammar(tool_choice, tools=())
+
+
 def test_a_named_tool_leaves_out_the_others():
     lark = grammar("=get_weather")
 
