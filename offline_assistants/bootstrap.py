@@ -24,6 +24,7 @@ from offline_assistants.code_interpreter.docker_sandbox import DockerSandbox
 from offline_assistants.code_interpreter.sessions import SessionLimits
 from offline_assistants.documents.local_documents import LocalDocuments
 from offline_assistants.domain.ids import Ids
+from offline_assistants.domain.objects import File, VectorStoreFile
 from offline_assistants.engine.options import EngineOptions
 from offline_assistants.engine.pool import EnginePool
 from offline_assistants.errors import StoreError
@@ -69,6 +70,7 @@ async def build_app(
             DuckDBStore.open(settings.data_dir / "database", on_fatal=_end_process, min_free_bytes=settings.min_free_disk_bytes)
         )
         blobs = await stack.enter_async_context(BlobStore.open(settings.data_dir / "blobs", min_free_bytes=settings.min_free_disk_bytes))
+        await _drop_unused_blobs(store, blobs)
         catalog = Catalog(settings.models_path, verified_path=settings.data_dir / "verified.json")
         engines = engines or await stack.enter_async_context(_engines(settings, catalog))
         documents = documents or await stack.enter_async_context(await _documents(settings, catalog))
@@ -88,7 +90,7 @@ def _join(settings: Settings, *, store: DuckDBStore, blobs: BlobStore, index: Ch
     tools = BuiltinTools(store=store, blobs=blobs, sandbox=sandbox, search=search, ids=ids, now=_now, code_timeout_s=settings.code_timeout_s)
     limits = RunLimits(max_tool_rounds=settings.max_tool_rounds, max_repeated_calls=settings.max_repeated_calls)
     prompts = PromptBuilder(engines=engines, history=history, limits=limits)
-    runner = Runner(engines=engines, tools=tools, history=history, prompts=prompts, ids=ids)
+    runner = Runner(engines=engines, tools=tools, history=history, prompts=prompts, ids=ids, max_answer_tokens=settings.max_answer_tokens)
     return Parts(
         store=store,
         blobs=blobs,
@@ -132,6 +134,13 @@ def _sandbox(settings: Settings) -> DockerSandbox:
         session_limits=SessionLimits(idle_s=settings.sandbox_idle_s, max_age_s=settings.sandbox_max_age_s, max_sessions=settings.sandbox_max_sessions),
         docker_host=settings.docker_host,
     )
+
+
+async def _drop_unused_blobs(store: DuckDBStore, blobs: BlobStore) -> None:
+    """What was uploaded and never acknowledged, or deleted in the database when the server ended."""
+    in_use = {file.digest async for file in store.list_all(File)}
+    in_use |= {file.text_digest async for file in store.list_all(VectorStoreFile) if file.text_digest is not None}
+    await blobs.sweep(in_use)
 
 
 def _make_private(directory: Path) -> None:

@@ -26,7 +26,7 @@ from offline_assistants.domain.objects import (
     VectorStoreFileBatch,
     vector_store_file_key,
 )
-from offline_assistants.errors import InvalidFile, NotFound, OfflineAssistantsError, RequestError, UnsupportedFile
+from offline_assistants.errors import InvalidFile, NotFound, OfflineAssistantsError, RequestError, SearchError, UnsupportedFile
 from offline_assistants.file_search import canonical_text
 from offline_assistants.file_search.chroma_index import ChromaIndex, IndexedWindow
 from offline_assistants.ports import Documents
@@ -70,18 +70,33 @@ class Ingestion:
         self._now = now
         self._queue: asyncio.Queue[str] = asyncio.Queue()
         self._workers: list[asyncio.Task[None]] = []
+        self._warming: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """Start the workers, and queue what an earlier server left in progress."""
         self._workers = [asyncio.create_task(self._work(), name=f"ingestion-{number}") for number in range(NUM_WORKERS)]
         async for file in self._store.list_all(VectorStoreFile, where={"status": "in_progress"}):
             self._queue.put_nowait(file.key)
+        if await self._store.count(VectorStore):
+            self._begin_warming()
 
     async def close(self) -> None:
         """Stop; what is in progress stays so in the store."""
-        for worker in self._workers:
-            worker.cancel()
-        await asyncio.gather(*self._workers, return_exceptions=True)
+        tasks = [*self._workers, *([self._warming] if self._warming else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _begin_warming(self) -> None:
+        """Who has a vector store will soon embed a file or a question, and loading the embedder takes seconds."""
+        if self._warming is None:
+            self._warming = asyncio.create_task(self._warm(), name="warming")
+
+    async def _warm(self) -> None:
+        try:
+            await self._documents.warm()
+        except SearchError as error:
+            log.warning("%s", error.message)
 
     # ── Planning: pure changes, so that a thread and its vector store are made in one transaction ────────────────────
 
@@ -145,6 +160,7 @@ class Ingestion:
 
     def start(self, plan: Plan) -> None:
         """Begin with the files of a plan that has been committed."""
+        self._begin_warming()
         for file in plan.files:
             self._queue.put_nowait(file.key)
 

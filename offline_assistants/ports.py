@@ -180,6 +180,10 @@ class Chunk:
 class Documents(Protocol):
     """Turns files into text and text into vectors."""
 
+    async def warm(self) -> None:
+        """Load what embedding needs, so that the next call does not wait for it. Raises SearchError."""
+        ...
+
     async def parse(self, filename: str, content: bytes) -> ParsedDocument:
         """Raises UnsupportedFile, InvalidFile (damaged, protected, empty, too large for its limits), SearchError (the parser itself)."""
         ...

@@ -18,7 +18,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="OFFLINE_ASSISTANTS_", extra="forbid", frozen=True)
 
-    data_dir: Path = Field(default_factory=_default_data_dir, description="Where everything is kept: database, files, vectors, logs of children.")
+    data_dir: Path = Field(default_factory=_default_data_dir, description="Where everything is kept: database, files, vectors.")
     models_dir: Path | None = Field(
         default=None, description="Where your GGUF files are; searched with all its subfolders. Default: models/ in the data directory."
     )
@@ -35,6 +35,7 @@ class Settings(BaseSettings):
     embed_threads: int = Field(default=1, ge=1, description="Threads for embedding documents and queries.")
 
     run_expires_after_s: int = Field(default=600, ge=1, description="Seconds until a run that waits for tool outputs, or in the queue, expires.")
+    max_answer_tokens: int = Field(default=4096, ge=16, description="How many tokens one answer or tool call may take.")
     max_tool_rounds: int = Field(default=8, ge=1, description="How often a run may call tools before it has to answer.")
     max_repeated_calls: int = Field(default=2, ge=1, description="How often a run may make the very same tool call before it has to answer.")
 

@@ -123,13 +123,16 @@ def describe(problem: dict[str, Any], body: object) -> tuple[str, str | None, st
 def dotted(location: tuple[str | int, ...], body: object) -> str:
     """Where in the request, as `tools[0].function.name`. Names of union branches, which stand in pydantic's locations too, are not in the body: left out."""
     source, *path = location
-    text, value = "", cast("Any", body if source == "body" else None)
+    text = ""
+    value: Any = body if source == "body" else None
     for position, part in enumerate(path):
         is_last = position == len(path) - 1
         if isinstance(part, int):
             text += f"[{part}]"
-            value = value[part] if isinstance(value, list) and part < len(cast("list[Any]", value)) else None
+            items = cast("list[Any]", value) if isinstance(value, list) else []
+            value = items[part] if part < len(items) else None
         elif source != "body" or (isinstance(value, dict) and (part in value or is_last)):
             text += f".{part}" if text else part
-            value = cast("dict[str, Any]", value).get(part) if isinstance(value, dict) else None
+            known = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+            value = known.get(part)
     return text or ".".join(str(part) for part in path)

@@ -22,19 +22,18 @@ from offline_assistants.domain.objects import (
 )
 from offline_assistants.domain.stream_events import annotation_delta, image_delta, text_delta
 from offline_assistants.file_search.citations import Citation, CitationWriter, Piece
-from offline_assistants.file_search.passages import Passage
 from offline_assistants.runs.active_run import ActiveRun
 
 
 class MessageWriter:
     """One message: `write` as text comes, `close` when it is whole. Nothing is opened before there is something to say."""
 
-    def __init__(self, active: ActiveRun, *, passages: Sequence[Passage], image_ids: Sequence[str], files: Mapping[str, str]) -> None:
+    def __init__(self, active: ActiveRun, *, citations: CitationWriter, image_ids: Sequence[str], files: Mapping[str, str]) -> None:
         """`image_ids` stand before the text; `files` are those that code made in this run, file id by path."""
         self._active = active
         self._image_ids = list(image_ids)
         self._files = dict(files)
-        self._citations = CitationWriter(passages)
+        self._citations = citations
         self._message: Message | None = None
         self._value = ""
         self._annotations: list[Annotation] = []

@@ -33,6 +33,7 @@ from offline_assistants.domain.prompt import passage_budget
 from offline_assistants.domain.run_state import Completed, Failed, Started, TokenLimitReached, ToolOutputsRequired
 from offline_assistants.domain.stream_events import arguments_delta, code_delta, tool_call_started
 from offline_assistants.errors import ContextOverflow, EngineBusy, OfflineAssistantsError, RequestError
+from offline_assistants.file_search.citations import CitationWriter
 from offline_assistants.ports import Chat, Delta, Engines, Finished, SamplingParams, TextDelta, ToolCallDelta, ToolCallStarted
 from offline_assistants.runs.active_run import ActiveRun
 from offline_assistants.runs.history import History
@@ -70,12 +71,14 @@ class PendingCall:
 class Runner:
     """Carries a run from queued to its end, or to requires_action."""
 
-    def __init__(self, *, engines: Engines, tools: BuiltinTools, history: History, prompts: PromptBuilder, ids: Ids) -> None:
+    def __init__(self, *, engines: Engines, tools: BuiltinTools, history: History, prompts: PromptBuilder, ids: Ids, max_answer_tokens: int) -> None:
+        """`max_answer_tokens`: a model that never comes to an end is cut here."""
         self._engines = engines
         self._tools = tools
         self._history = history
         self._prompts = prompts
         self._ids = ids
+        self._max_answer_tokens = max_answer_tokens
 
     async def run(self, active: ActiveRun) -> None:
         """Until the run is over or waits for its client. Only a cancellation escapes: every error ends the run as `failed` with its reason."""
@@ -116,8 +119,8 @@ class Runner:
         progress = Progress.of(await self._history.steps(active.run.id))
         setting = await self._tools.setting(active.run)
         prompt = await self._prompts.build(active.run, progress, setting)
-        budget = _completion_budget(active)
-        if budget is not None and budget <= 0:
+        budget = self._completion_budget(active)
+        if budget <= 0:
             await active.tell(TokenLimitReached(reason="max_completion_tokens", usage=active.usage))
             return False
         this_round = await self._generate(active, prompt.chat, progress, budget)
@@ -130,14 +133,20 @@ class Runner:
             return False
         return await self._carry_out(active, this_round, setting, prompt)
 
+    def _completion_budget(self, active: ActiveRun) -> int:
+        """Tokens that this round may still decode: the run's limit is over all rounds, the server's is for each."""
+        limit = active.run.max_completion_tokens
+        return self._max_answer_tokens if limit is None else min(self._max_answer_tokens, limit - active.usage.completion_tokens)
+
     # ── The generation ───────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _generate(self, active: ActiveRun, chat: Chat, progress: Progress, max_tokens: int | None) -> Round:
+    async def _generate(self, active: ActiveRun, chat: Chat, progress: Progress, max_tokens: int) -> Round:
         run = active.run
         sampling = SamplingParams(
             temperature=1.0 if run.temperature is None else run.temperature, top_p=1.0 if run.top_p is None else run.top_p, max_tokens=max_tokens
         )
-        writer = MessageWriter(active, passages=progress.passages(), image_ids=progress.image_ids(), files=progress.files())
+        citations = await asyncio.to_thread(CitationWriter, progress.passages())  # many passages take a while to prepare
+        writer = MessageWriter(active, citations=citations, image_ids=progress.image_ids(), files=progress.files())
         this_round = Round()
         async with aclosing(self._engines.generate(run.model, chat, sampling)) as deltas:
             async for delta in deltas:
@@ -224,11 +233,6 @@ class Runner:
             share = max(0.0, (budget + counts[0]) / max(1, counts[0]))
             kept = [results[0].cut(int(len(results[0].text()) * share))]
         return call.model_copy(update={"file_search": call.file_search.model_copy(update={"results": kept})})
-
-
-def _completion_budget(active: ActiveRun) -> int | None:
-    limit = active.run.max_completion_tokens
-    return None if limit is None else limit - active.usage.completion_tokens
 
 
 def _usage(finished: Finished) -> Usage:
