@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from .domain.models import ModelFile
-from .errors import ModelNotLoaded
+from offline_assistants.domain.models import ModelFile
+from offline_assistants.errors import ModelNotLoaded
 
 _log = logging.getLogger(__name__)
 

@@ -13,9 +13,9 @@ import numpy as np
 from llguidance import LLMatcher, LLTokenizer
 from numpy.typing import NDArray
 
-from ..errors import EngineError, RequestError
-from ..ports import Chat, ResponseFormat, ToolSpec
-from .chat_formats.tool_syntax import CLOSE, MAX_CALLS, OPEN, call_head, call_tail
+from offline_assistants.engine.chat_formats.tool_syntax import CLOSE, MAX_CALLS, OPEN, call_head, call_tail
+from offline_assistants.errors import EngineError, RequestError
+from offline_assistants.ports import Chat, ResponseFormat, ToolSpec
 
 _ANYTHING = "/(?s:.*)/"
 _WORDS = f"TEXT: {_ANYTHING} & ~/(?s:.*)<tool_(?s:.*)/"

@@ -16,11 +16,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from ..domain.models import ModelFile
-from ..errors import EngineBusy, EngineError, OfflineAssistantsError
-from ..ports import Chat, Delta, Finished, SamplingParams
-from .options import EngineOptions
-from .wire import LOAD_REQUEST_ID, Cancel, Command, Counts, CountTokens, Deltas, Failed, Generate, Load, Loaded, Measure, Reply, read_reply, write_message
+from offline_assistants.domain.models import ModelFile
+from offline_assistants.engine.options import EngineOptions
+from offline_assistants.engine.wire import (
+    LOAD_REQUEST_ID,
+    Cancel,
+    Command,
+    Counts,
+    CountTokens,
+    Deltas,
+    Failed,
+    Generate,
+    Load,
+    Loaded,
+    Measure,
+    Reply,
+    read_reply,
+    write_message,
+)
+from offline_assistants.errors import EngineBusy, EngineError, OfflineAssistantsError
+from offline_assistants.ports import Chat, Delta, Finished, SamplingParams
 
 _log = logging.getLogger(__name__)
 

@@ -15,11 +15,11 @@ from llguidance import LLTokenizer
 from llguidance.llamacpp import lltokenizer_from_vocab
 from numpy.typing import NDArray
 
-from ..errors import EngineError, ModelNotLoaded
-from .chat_formats.template import split_literals
-from .kv_cache import CacheIsFull
-from .options import EngineOptions
-from .scheduler import Batch
+from offline_assistants.engine.chat_formats.template import split_literals
+from offline_assistants.engine.kv_cache import CacheIsFull
+from offline_assistants.engine.options import EngineOptions
+from offline_assistants.engine.scheduler import Batch
+from offline_assistants.errors import EngineError, ModelNotLoaded
 
 # The binding has no usable types; this file is the only one that touches it.
 _llama: Any = llama_cpp

@@ -9,11 +9,11 @@ from contextlib import aclosing, asynccontextmanager
 from types import TracebackType
 from typing import Protocol, Self
 
-from ..domain.models import ModelFile
-from ..errors import EngineBusy, ModelNotFound, ModelNotLoaded
-from ..ports import Chat, Delta, ModelInfo, SamplingParams
-from .llama_engine import LlamaEngine
-from .options import EngineOptions
+from offline_assistants.domain.models import ModelFile
+from offline_assistants.engine.llama_engine import LlamaEngine
+from offline_assistants.engine.options import EngineOptions
+from offline_assistants.errors import EngineBusy, ModelNotFound, ModelNotLoaded
+from offline_assistants.ports import Chat, Delta, ModelInfo, SamplingParams
 
 
 class ModelFiles(Protocol):

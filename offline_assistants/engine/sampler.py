@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import EngineError
-from ..ports import SamplingParams
+from offline_assistants.errors import EngineError
+from offline_assistants.ports import SamplingParams
 
 
 class Sampler:

@@ -8,11 +8,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..ports import Delta, Finished, TextDelta
-from .chat_formats.tool_syntax import CallParser
-from .detokenizer import Detokenizer, StopStrings
-from .grammar import TokenGrammar
-from .sampler import Sampler
+from offline_assistants.engine.chat_formats.tool_syntax import CallParser
+from offline_assistants.engine.detokenizer import Detokenizer, StopStrings
+from offline_assistants.engine.grammar import TokenGrammar
+from offline_assistants.engine.sampler import Sampler
+from offline_assistants.ports import Delta, Finished, TextDelta
 
 FinishReason = Literal["stop", "length", "tool_calls"]
 

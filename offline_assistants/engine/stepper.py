@@ -8,13 +8,13 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import EngineError, OfflineAssistantsError
-from ..ports import Delta
-from .kv_cache import CacheIsFull, KVCache
-from .options import EngineOptions
-from .scheduler import Batch, schedule
-from .sequence import Sequence
-from .wire import Deltas, Failed, Reply
+from offline_assistants.engine.kv_cache import CacheIsFull, KVCache
+from offline_assistants.engine.options import EngineOptions
+from offline_assistants.engine.scheduler import Batch, schedule
+from offline_assistants.engine.sequence import Sequence
+from offline_assistants.engine.wire import Deltas, Failed, Reply
+from offline_assistants.errors import EngineError, OfflineAssistantsError
+from offline_assistants.ports import Delta
 
 
 class Runner(Protocol):

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from ..errors import OfflineAssistantsError
-from ..ports import Chat, Delta, SamplingParams
-from .options import EngineOptions
+from offline_assistants.engine.options import EngineOptions
+from offline_assistants.errors import OfflineAssistantsError
+from offline_assistants.ports import Chat, Delta, SamplingParams
 
 _LENGTH = struct.Struct("<I")
 

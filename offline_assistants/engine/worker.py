@@ -18,19 +18,33 @@ from typing import BinaryIO
 
 import numpy as np
 
-from ..errors import ContextOverflow, EngineError, OfflineAssistantsError
-from ..ports import Chat
-from .chat_formats.generic import GenericFormat
-from .chat_formats.template import CHATML, ChatTemplate
-from .chat_formats.tool_syntax import CallParser
-from .detokenizer import StopStrings
-from .grammar import TokenGrammar, lark_for
-from .kv_cache import KVCache
-from .model_runner import ModelRunner
-from .sampler import Sampler
-from .sequence import Sequence
-from .stepper import Stepper
-from .wire import LOAD_REQUEST_ID, Cancel, Command, Counts, CountTokens, Failed, Generate, Load, Loaded, Measure, Reply, read_command, write_message
+from offline_assistants.engine.chat_formats.generic import GenericFormat
+from offline_assistants.engine.chat_formats.template import CHATML, ChatTemplate
+from offline_assistants.engine.chat_formats.tool_syntax import CallParser
+from offline_assistants.engine.detokenizer import StopStrings
+from offline_assistants.engine.grammar import TokenGrammar, lark_for
+from offline_assistants.engine.kv_cache import KVCache
+from offline_assistants.engine.model_runner import ModelRunner
+from offline_assistants.engine.sampler import Sampler
+from offline_assistants.engine.sequence import Sequence
+from offline_assistants.engine.stepper import Stepper
+from offline_assistants.engine.wire import (
+    LOAD_REQUEST_ID,
+    Cancel,
+    Command,
+    Counts,
+    CountTokens,
+    Failed,
+    Generate,
+    Load,
+    Loaded,
+    Measure,
+    Reply,
+    read_command,
+    write_message,
+)
+from offline_assistants.errors import ContextOverflow, EngineError, OfflineAssistantsError
+from offline_assistants.ports import Chat
 
 _PR_SET_PDEATHSIG = 1
 

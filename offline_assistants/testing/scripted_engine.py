@@ -9,8 +9,8 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ..errors import ContextOverflow, ModelNotFound, OfflineAssistantsError
-from ..ports import Chat, Delta, Finished, ModelInfo, SamplingParams, TextDelta, ToolCallDelta, ToolCallStarted
+from offline_assistants.errors import ContextOverflow, ModelNotFound, OfflineAssistantsError
+from offline_assistants.ports import Chat, Delta, Finished, ModelInfo, SamplingParams, TextDelta, ToolCallDelta, ToolCallStarted
 
 _WORD = re.compile(r"\s*\S+|\s+$")
 _WAIT_STEP_S = 0.005

@@ -53,7 +53,7 @@ class PythonSession:
         _adapt_libraries(self.show_figures, self.display)
 
     def run(self, code: str, show_image: Callable[[bytes], None]) -> str:
-        """"ok", "error" or "interrupted". The traceback of an error goes to stderr, as text for the model."""
+        """ "ok", "error" or "interrupted". The traceback of an error goes to stderr, as text for the model."""
         self._num_cells += 1
         self._show_image = show_image
         name = f"<cell {self._num_cells}>"

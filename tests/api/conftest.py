@@ -62,7 +62,7 @@ class LiveServer:
         async with build_app(settings, engines=self.engine, documents=HashDocuments(), sandbox=self.sandbox) as opened:
             server = QuietServer(uvicorn.Config(opened.app, lifespan="off", log_config=None, timeout_graceful_shutdown=1))
             serving = asyncio.create_task(server.serve(sockets=[self._listener]))
-            while not server.started:
+            while not server.started:  # noqa: ASYNC110 uvicorn sets a flag and nothing else
                 await asyncio.sleep(0.005)
             self._is_ready.set()
             await self._stopping.wait()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 import time
@@ -156,7 +157,7 @@ def test_tool_outputs_must_cover_every_call(client: openai.OpenAI, engine: Scrip
 def test_outputs_for_a_run_that_wants_none_are_refused(client: openai.OpenAI, assistant: Assistant, thread: Thread) -> None:
     run = client.beta.threads.runs.create_and_poll(thread_id=thread.id, assistant_id=assistant.id, poll_interval_ms=20)
 
-    with pytest.raises(openai.BadRequestError, match='Runs in status "completed" do not accept tool outputs.'):
+    with pytest.raises(openai.BadRequestError, match=r'Runs in status "completed" do not accept tool outputs\.'):
         client.beta.threads.runs.submit_tool_outputs(run.id, thread_id=thread.id, tool_outputs=[])
 
 
@@ -196,9 +197,7 @@ def test_an_active_run_locks_its_thread(client: openai.OpenAI, engine: ScriptedE
     assert len(client.beta.threads.messages.list(thread.id).data) == 1
 
 
-def test_a_cancelled_run_stops_the_model_and_unlocks_its_thread(
-    client: openai.OpenAI, engine: ScriptedEngine, assistant: Assistant, thread: Thread
-) -> None:
+def test_a_cancelled_run_stops_the_model_and_unlocks_its_thread(client: openai.OpenAI, engine: ScriptedEngine, assistant: Assistant, thread: Thread) -> None:
     engine.will_say("It was a dark").then_wait()
     run = client.beta.threads.runs.create(thread_id=thread.id, assistant_id=assistant.id)
     wait_until(lambda: client.beta.threads.messages.list(thread.id).data[0].role == "assistant")
@@ -223,7 +222,7 @@ def test_a_run_that_waits_for_outputs_can_be_cancelled(client: openai.OpenAI, en
     done = client.beta.threads.runs.poll(run.id, thread_id=thread.id, poll_interval_ms=20)
 
     assert done.status == "cancelled"
-    with pytest.raises(openai.BadRequestError, match="Cannot cancel run with status 'cancelled'."):
+    with pytest.raises(openai.BadRequestError, match=r"Cannot cancel run with status 'cancelled'\."):
         client.beta.threads.runs.cancel(run.id, thread_id=thread.id)
 
 
@@ -300,9 +299,7 @@ def test_a_model_that_goes_in_circles_has_to_answer(client: openai.OpenAI, engin
         engine.will_call("code_interpreter", "print(1)")
     engine.will_say("One.")
 
-    run = client.beta.threads.runs.create_and_poll(
-        thread_id=thread.id, assistant_id=assistant.id, tools=[{"type": "code_interpreter"}], poll_interval_ms=20
-    )
+    run = client.beta.threads.runs.create_and_poll(thread_id=thread.id, assistant_id=assistant.id, tools=[{"type": "code_interpreter"}], poll_interval_ms=20)
 
     assert run.status == "completed"
     assert [chat.tool_choice for chat in engine.chats] == ["auto", "auto", "none"]
@@ -339,7 +336,7 @@ def test_two_threads_stream_side_by_side(client: openai.OpenAI, engine: Scripted
     for each in threads:
         each.join()
 
-    switches = sum(one != other for one, other in zip(arrivals, arrivals[1:], strict=False))
+    switches = sum(one != other for one, other in itertools.pairwise(arrivals))
     assert switches > 2
 
 

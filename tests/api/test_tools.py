@@ -112,13 +112,9 @@ def test_a_file_that_code_made_is_linked_where_the_answer_names_it(
     assert message.attachments[0].file_id == annotation.file_path.file_id
 
 
-def test_uploaded_files_reach_the_code(
-    client: openai.OpenAI, engine: ScriptedEngine, sandbox: ScriptedSandbox, assistant: Assistant, thread: Thread
-) -> None:
+def test_uploaded_files_reach_the_code(client: openai.OpenAI, engine: ScriptedEngine, sandbox: ScriptedSandbox, assistant: Assistant, thread: Thread) -> None:
     file = client.files.create(file=("sales.csv", b"a"), purpose="assistants")
-    client.beta.threads.messages.create(
-        thread.id, role="user", content="Sum it.", attachments=[{"file_id": file.id, "tools": [{"type": "code_interpreter"}]}]
-    )
+    client.beta.threads.messages.create(thread.id, role="user", content="Sum it.", attachments=[{"file_id": file.id, "tools": [{"type": "code_interpreter"}]}])
     engine.will_call("code_interpreter", "1")
 
     ask(client, assistant, thread, tools=CODE)

@@ -9,10 +9,10 @@ import json
 from collections.abc import Sequence
 from typing import Any, cast
 
-from ...errors import RequestError
-from ...ports import Chat, ToolSpec
-from .template import ChatTemplate
-from .tool_syntax import CLOSE, OPEN, call_head, call_tail, render_call
+from offline_assistants.engine.chat_formats.template import ChatTemplate
+from offline_assistants.engine.chat_formats.tool_syntax import CLOSE, OPEN, call_head, call_tail, render_call
+from offline_assistants.errors import RequestError
+from offline_assistants.ports import Chat, ToolSpec
 
 Turn = tuple[str, str]
 """A role that every template knows, and a text."""
@@ -100,7 +100,8 @@ def _result(name: str, content: str) -> str:
 def _result_turn(results: Sequence[str], question: str) -> Turn:
     """Results in plain rulers, and the question once more. Tags around the results, or nothing after them, and a small model goes on copying."""
     asked = question.strip().partition("\n\n")[0]
-    again = [f"Question: {asked}"] if 0 < len(asked) <= MAX_REPEATED_QUESTION else []
+    # A program that is said again is written again.
+    again = [f"Question: {asked}"] if 0 < len(asked) <= MAX_REPEATED_QUESTION and "```" not in asked else []
     return "user", "\n\n".join([*results, *again])
 
 

@@ -15,8 +15,8 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from ...ports import ChatToolCall, Delta, TextDelta, ToolCallDelta, ToolCallStarted, ToolSpec
-from ..detokenizer import num_held_back
+from offline_assistants.engine.detokenizer import num_held_back
+from offline_assistants.ports import ChatToolCall, Delta, TextDelta, ToolCallDelta, ToolCallStarted, ToolSpec
 
 OPEN = "<tool_call>"
 CLOSE = "</tool_call>"
