@@ -9,6 +9,7 @@ import os
 import random
 import secrets
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -58,9 +59,11 @@ class OpenServer:
 
 @asynccontextmanager
 async def build_app(
-    settings: Settings, *, engines: Engines | None = None, documents: Documents | None = None, sandbox: Sandbox | None = None
+    settings: Settings, *, is_serving: bool = True, engines: Engines | None = None, documents: Documents | None = None, sandbox: Sandbox | None = None
 ) -> AsyncGenerator[OpenServer]:
     """The whole server, without a socket. A part that is given is used in place of the real one, and closed by whoever gave it.
+
+    `is_serving` False: for a command that looks something up; runs and files in progress are left for a server to go on with.
 
     Raises StoreError when another server has the data directory, or its database cannot be opened.
     """
@@ -70,17 +73,19 @@ async def build_app(
             DuckDBStore.open(settings.data_dir / "database", on_fatal=_end_process, min_free_bytes=settings.min_free_disk_bytes)
         )
         blobs = await stack.enter_async_context(BlobStore.open(settings.data_dir / "blobs", min_free_bytes=settings.min_free_disk_bytes))
-        await _drop_unused_blobs(store, blobs)
+        if is_serving:
+            await _drop_unused_blobs(store, blobs)
         catalog = Catalog(settings.models_path, verified_path=settings.data_dir / "verified.json")
         engines = engines or await stack.enter_async_context(_engines(settings, catalog))
         documents = documents or await stack.enter_async_context(await _documents(settings, catalog))
         sandbox = sandbox or await stack.enter_async_context(_sandbox(settings))
         index = await stack.enter_async_context(ChromaIndex(settings.data_dir / "vectors"))
         parts = _join(settings, store=store, blobs=blobs, index=index, engines=engines, documents=documents, sandbox=sandbox)
-        await parts.ingestion.open()
         stack.push_async_callback(parts.ingestion.close)
-        await parts.supervisor.recover()
         stack.push_async_callback(parts.supervisor.close)
+        if is_serving:
+            await parts.ingestion.open()
+            await parts.supervisor.recover()
         yield OpenServer(build_api(parts, allowed_hosts=[*settings.allow_host, settings.host]), parts.supervisor.close)
 
 
@@ -138,8 +143,8 @@ def _sandbox(settings: Settings) -> DockerSandbox:
 
 async def _drop_unused_blobs(store: DuckDBStore, blobs: BlobStore) -> None:
     """What was uploaded and never acknowledged, or deleted in the database when the server ended."""
-    in_use = {file.digest async for file in store.list_all(File)}
-    in_use |= {file.text_digest async for file in store.list_all(VectorStoreFile) if file.text_digest is not None}
+    in_use = Counter([file.digest async for file in store.list_all(File)])
+    in_use.update([file.text_digest async for file in store.list_all(VectorStoreFile) if file.text_digest is not None])
     await blobs.sweep(in_use)
 
 

@@ -9,12 +9,14 @@ import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, NoReturn, Optional
 
 import httpx
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from offline_assistants import __version__
 from offline_assistants.bootstrap import build_app
@@ -45,8 +47,14 @@ def main() -> None:
     try:
         app()
     except OfflineAssistantsError as error:
-        errors.print(f"[red]error:[/red] {error.message}", highlight=False)
-        raise SystemExit(1) from None
+        _give_up(error.message)
+    except ValidationError as error:
+        _give_up("; ".join(f"--{'-'.join(str(part).replace('_', '-') for part in each['loc'])}: {each['msg']}" for each in error.errors()))
+
+
+def _give_up(message: str) -> NoReturn:
+    errors.print(Text.assemble(("error: ", "red"), message))
+    raise SystemExit(1)
 
 
 @app.callback(invoke_without_command=True)
@@ -140,7 +148,10 @@ async def _client() -> AsyncGenerator[httpx.AsyncClient]:
         else:
             yield client
             return
-    async with build_app(settings) as server, httpx.AsyncClient(transport=httpx.ASGITransport(server.app), base_url="http://localhost", timeout=60) as client:
+    async with (
+        build_app(settings, is_serving=False) as server,
+        httpx.AsyncClient(transport=httpx.ASGITransport(server.app), base_url="http://localhost", timeout=60) as client,
+    ):
         yield client
 
 

@@ -241,6 +241,7 @@ class ExecutionEnded:
     status: Literal["ok", "error", "timeout", "crashed"]
     """"error": an exception; "timeout": stopped, variables kept where possible; "crashed": the interpreter died."""
     is_state_lost: bool = False
+    """The logs say so to the model."""
 
 
 ExecutionEvent = Logs | Image | FileMade | ExecutionEnded

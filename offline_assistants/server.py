@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
 from collections.abc import Generator
@@ -15,12 +16,16 @@ from offline_assistants.bootstrap import OpenServer, build_app
 from offline_assistants.errors import OfflineAssistantsError
 from offline_assistants.settings import Settings
 
+MAX_SOCKET_PATH = 107
+"""Bytes in the address of a Unix socket (sun_path, without its zero)."""
 GRACE_S = 5
 """How long requests that are under way may take to end."""
 
 
 async def serve_until_stopped(settings: Settings) -> None:
     """Serve on the address of `settings` and on the socket in the data directory, until SIGINT or SIGTERM. Raises OfflineAssistantsError."""
+    if len(os.fsencode(settings.admin_socket)) > MAX_SOCKET_PATH:
+        raise OfflineAssistantsError(f"The path of the data directory is too long for a socket in it: {settings.data_dir}. Choose another with --data-dir.")
     with _listen(settings.host, settings.port) as listener:
         async with build_app(settings) as opened:
             with _listen_locally(settings.admin_socket) as local:

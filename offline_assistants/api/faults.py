@@ -23,7 +23,16 @@ _TYPE_NAMES: dict[type, str] = {
     dict: "an object",
     type(None): "null",
 }
-_EXPECTED = {"string": "a string", "int": "an integer", "float": "a number", "bool": "a boolean", "list": "an array", "dict": "an object", "model": "an object"}
+_EXPECTED = {
+    "string": "a string",
+    "int": "an integer",
+    "float": "a number",
+    "bool": "a boolean",
+    "list": "an array",
+    "dict": "an object",
+    "model": "an object",
+    "model_attributes": "an object",
+}
 
 
 def install(app: FastAPI) -> None:

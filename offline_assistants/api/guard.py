@@ -61,7 +61,7 @@ class Guard:
         return None
 
     def _is_known(self, host: str) -> bool:
-        if host in self._allowed_hosts or host == "localhost" or host.endswith((".localhost", ".local")):
+        if host in self._allowed_hosts or host == "localhost" or host.endswith(".localhost"):
             return True
         try:
             ipaddress.ip_address(host)

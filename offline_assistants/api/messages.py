@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 from fastapi import APIRouter
@@ -30,8 +31,9 @@ async def get_message(parts: Parts, thread_id: str, message_id: str) -> Message:
 
 @router.post("")
 async def create_message(thread_id: str, body: CreateMessage, parts: PartsDep) -> dict[str, Any]:
-    [message], plan = await plan_messages(parts, await get_thread(parts, thread_id), [body])
-    await parts.store.commit(plan.changes, require=[*plan.require, unlocked(thread_id)])
+    async with parts.attaching if body.attachments else nullcontext():
+        [message], plan = await plan_messages(parts, await get_thread(parts, thread_id), [body])
+        await parts.store.commit(plan.changes, require=[*plan.require, unlocked(thread_id)])
     plan.start(parts.ingestion)
     return message.wire()
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
@@ -34,6 +35,8 @@ class Parts:
     now: Clock
     run_expires_after_s: int
     max_file_bytes: int
+    attaching: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while attachments are turned into files of a thread, so that two messages at once do not make two vector stores for it."""
 
     async def check_model(self, model: str) -> None:
         """Raises ModelNotFound, naming the models there are."""

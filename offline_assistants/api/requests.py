@@ -12,6 +12,7 @@ from offline_assistants.domain.objects import (
     Attributes,
     ChunkingStrategy,
     ExpiresAfter,
+    FunctionTool,
     ImageFilePart,
     ImageUrlPart,
     Metadata,
@@ -28,7 +29,19 @@ from offline_assistants.domain.objects import (
 Name = Annotated[str, StringConstraints(max_length=256)]
 Description = Annotated[str, StringConstraints(max_length=512)]
 Instructions = Annotated[str, StringConstraints(max_length=256_000)]
-Tools = Annotated[list[Tool], Field(max_length=128)]
+
+
+def _check_tools(tools: list[Tool]) -> list[Tool]:
+    names = [tool.function.name if isinstance(tool, FunctionTool) else tool.type for tool in tools]
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        raise ValueError(f"the tool {min(twice)!r} is there twice, and a function may not have the name of a built-in tool")
+    if any(isinstance(tool, FunctionTool) and tool.function.name in ("code_interpreter", "file_search") for tool in tools):
+        raise ValueError("a function may not have the name of a built-in tool")
+    return tools
+
+
+Tools = Annotated[list[Tool], Field(max_length=128), AfterValidator(_check_tools)]
 MessageText = Annotated[str, StringConstraints(max_length=256_000)]
 Limit = Annotated[int, Query(ge=1, le=100)]
 Order = Literal["asc", "desc"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 from fastapi import APIRouter, Response
@@ -92,8 +93,9 @@ def _check_tool_choice(run: Run) -> None:
         raise RequestError(f"Invalid value: 'tool_choice' names '{name}', which is not among the run's tools.", param="tool_choice", code="invalid_value")
 
 
-async def _check_there_is_something_to_say(parts: Parts, run: Run) -> None:
-    if not run.instructions and not await parts.store.count(Message, parent={"thread_id": run.thread_id}):
+def _check_instructions(run: Run) -> None:
+    """Where the thread is empty, the instructions have to say what to do."""
+    if not run.instructions:
         raise RequestError("Run creation requires a Thread with a user message or an assistant with instructions.", code="invalid_thread")
 
 
@@ -108,8 +110,8 @@ async def create_thread_and_run(body: CreateThreadAndRun, parts: PartsDep) -> Re
         plan.require += asked.require
         plan.stores += asked.stores
     run = await _new_run(parts, thread.id, body, resources)
-    if not run.instructions and not body.thread.messages:
-        raise RequestError("Run creation requires a Thread with a user message or an assistant with instructions.", code="invalid_thread")
+    if not body.thread.messages:
+        _check_instructions(run)
     run = await parts.supervisor.create(run, changes=plan.changes, require=plan.require, thread=thread)
     plan.start(parts.ingestion)
     return stream_response(parts.supervisor.read(run.id)) if body.stream else run.wire()
@@ -117,12 +119,12 @@ async def create_thread_and_run(body: CreateThreadAndRun, parts: PartsDep) -> Re
 
 @router.post("/{thread_id}/runs", response_model=None)
 async def create_run(thread_id: str, body: CreateRun, parts: PartsDep, include: Include = []) -> Response | dict[str, Any]:  # noqa: B006 FastAPI copies it
-    thread = await get_thread(parts, thread_id)
-    _, plan = await plan_messages(parts, thread, body.additional_messages or [])
-    run = await _new_run(parts, thread_id, body)
-    if not body.additional_messages:
-        await _check_there_is_something_to_say(parts, run)
-    run = await parts.supervisor.create(run, changes=plan.changes, require=plan.require)
+    async with parts.attaching if body.additional_messages else nullcontext():
+        _, plan = await plan_messages(parts, await get_thread(parts, thread_id), body.additional_messages or [])
+        run = await _new_run(parts, thread_id, body)
+        if not body.additional_messages and not await parts.store.count(Message, parent={"thread_id": thread_id}):
+            _check_instructions(run)
+        run = await parts.supervisor.create(run, changes=plan.changes, require=plan.require)
     plan.start(parts.ingestion)
     return stream_response(parts.supervisor.read(run.id), with_search_content=bool(include)) if body.stream else run.wire()
 

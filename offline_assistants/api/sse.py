@@ -50,8 +50,8 @@ async def _frames(events: AsyncIterator[StreamEvent], *, with_search_content: bo
                 break
             yield frame(event.event, event.wire(with_search_content=with_search_content))
             upcoming = asyncio.ensure_future(anext(events, None))
-        yield DONE
     except OfflineAssistantsError as error:
         yield error_frame(error)
     finally:
         upcoming.cancel()
+    yield DONE

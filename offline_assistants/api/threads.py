@@ -62,8 +62,13 @@ async def plan_messages(parts: Parts, thread: Thread, bodies: list[CreateMessage
     messages = [new_message(parts, thread.id, body) for body in bodies]
     plan.require.append(Exists(Thread, thread.id, unknown_thread(thread.id)))
     if plan.resources != thread.tool_resources:
-        resources = plan.resources
-        plan.changes.append(Update(Thread, thread.id, lambda old: old.model_copy(update={"tool_resources": resources})))
+        resources = {name: getattr(plan.resources, name) for name in ("code_interpreter", "file_search")}
+        changed = {name: value for name, value in resources.items() if value != getattr(thread.tool_resources, name)}
+
+        def attach(old: Thread) -> Thread:
+            return old.model_copy(update={"tool_resources": old.tool_resources.model_copy(update=changed)})
+
+        plan.changes.append(Update(Thread, thread.id, attach))
     plan.changes += [Put(message) for message in messages]
     return messages, plan
 

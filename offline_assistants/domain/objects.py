@@ -12,9 +12,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SerializerFun
 
 
 class Shape(BaseModel):
-    """A frozen piece of an object. Unknown keys are refused."""
+    """A frozen piece of an object. Unknown keys are refused, and so is text where a number is wanted."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", serialize_by_alias=True, validate_by_name=True, validate_by_alias=True)
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", serialize_by_alias=True, validate_by_name=True, validate_by_alias=True)
 
 
 class Sparse(Shape):
@@ -444,13 +444,18 @@ class FileSearchResult(Sparse):
     """Extension: the pages and headings that the passage stands under."""
     start_index: int | None = None
     """Extension: where the passage begins in the file's canonical text, in characters."""
+    best_index: int | None = None
+    """Extension: where the words begin that are nearest to the query, in characters of the canonical text."""
 
     def text(self) -> str:
         return "".join(content.text for content in self.content or [])
 
     def cut(self, num_characters: int) -> FileSearchResult:
-        """The same with only the beginning of its text."""
-        return self.model_copy(update={"content": [SearchResultContent(text=self.text()[:num_characters])]})
+        """The same with less text: from the words on that are nearest to the query."""
+        start = (self.best_index or 0) - (self.start_index or 0)
+        start = max(0, min(start, len(self.text()) - num_characters))
+        text = self.text()[start : start + num_characters]
+        return self.model_copy(update={"content": [SearchResultContent(text=text)], "start_index": (self.start_index or 0) + start})
 
 
 class FileSearchDetails(Shape):
@@ -581,6 +586,10 @@ class VectorStore(ApiObject):
     def used(self, now: int) -> VectorStore:
         """The same, active now: its expiry moves on."""
         return self.model_copy(update={"last_active_at": now, "expires_at": self.expires_after.after(now) if self.expires_after else None})
+
+    def at(self, now: int) -> VectorStore:
+        """The same as it is at a time: expired once `expires_at` has come."""
+        return self if self.expires_at is None or now < self.expires_at else self.model_copy(update={"status": "expired"})
 
 
 class StaticChunking(Shape):

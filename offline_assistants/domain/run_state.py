@@ -37,6 +37,9 @@ class ToolOutputsSubmitted:
 class Requeued:
     """The server ended while it ran; it begins again at its last saved step."""
 
+    is_orderly: bool = False
+    """The server was stopped. When it crashed, the run may have been the reason, so attempts are counted."""
+
 
 @dataclass(frozen=True, slots=True)
 class CancelRequested:
@@ -46,6 +49,8 @@ class CancelRequested:
 @dataclass(frozen=True, slots=True)
 class Stopped:
     """It has stopped because a client wanted it to."""
+
+    usage: Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,13 +123,15 @@ def _fields_set_by(run: Run, event: RunEvent, now: int) -> dict[str, Any]:
         case Started():
             return {"started_at": now}
         case ToolOutputsRequired():
-            return {"required_action": event.required_action}
+            # Time spent computing does not count against the client that has to answer now.
+            computed_s = now - run.started_at if run.started_at is not None else 0
+            return {"required_action": event.required_action, "expires_at": run.expires_at + computed_s if run.expires_at is not None else None}
         case Requeued():
-            return {"attempt": run.attempt + 1}
+            return {"attempt": run.attempt + (not event.is_orderly)}
         case ToolOutputsSubmitted() | CancelRequested():
             return {}
         case Stopped():
-            return {"cancelled_at": now, "expires_at": None}
+            return {"cancelled_at": now, "expires_at": None, "usage": event.usage}
         case Completed():
             return {"completed_at": now, "expires_at": None, "usage": event.usage}
         case TokenLimitReached():

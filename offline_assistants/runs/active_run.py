@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from typing import Any, Literal, ParamSpec, TypeVar
 
 from offline_assistants.domain import run_state
@@ -22,6 +22,7 @@ from offline_assistants.domain.objects import (
     MessageIncompleteDetails,
     MessageIncompleteReason,
     Run,
+    RunStatus,
     RunStep,
     StepDetails,
     ToolCall,
@@ -31,10 +32,10 @@ from offline_assistants.domain.objects import (
 from offline_assistants.domain.run_state import RunEvent, ToolOutputsSubmitted
 from offline_assistants.domain.stream_events import StreamEvent
 from offline_assistants.runs.event_stream import EventStream
-from offline_assistants.store.changes import Change, Put, Unlock
+from offline_assistants.store.changes import Put, PutAlways, Unlock
 from offline_assistants.store.duckdb_store import DuckDBStore
 
-_TERMINAL = frozenset({"completed", "incomplete", "failed", "cancelled", "expired"})
+_TERMINAL = frozenset(status for status, arrows in run_state.TRANSITIONS.items() if not arrows)
 _WHY_INCOMPLETE: dict[str, MessageIncompleteReason] = {
     "cancelled": "run_cancelled",
     "expired": "run_expired",
@@ -85,23 +86,29 @@ class ActiveRun:
         return self.run.status in _TERMINAL
 
     @_uninterrupted
-    async def tell(self, event: RunEvent) -> Run:
-        """Take `event`: save the run, with what it closes and unlocks, in one transaction; then announce. Raises IllegalTransition."""
+    async def tell(self, event: RunEvent, *, only_from: Collection[RunStatus] | None = None) -> Run:
+        """Take `event`: save the run, with what it closes and unlocks, in one transaction; then announce. Raises IllegalTransition.
+
+        `only_from` narrows the states that may take it, and is looked at when it is this change's turn.
+        """
         async with self._lock:
-            run, announcement = run_state.apply(self.run, event, self._now())
-            changes: list[Change[Any]] = [Put(run)]
-            closing: list[StreamEvent] = []
-            if run.status in _TERMINAL:
-                closing = self._close_what_is_open(run)
-                changes += [Put(event.data) for event in closing if isinstance(event.data, Message | RunStep)]
-                changes.append(Unlock(run.thread_id))
-            await self._store.commit(changes)
-            self.run = run
-            self.stream.publish(*closing, announcement)
-            if run.status in _TERMINAL:
-                self.step = self.message = None
-                self.stream.close()
-            return run
+            if only_from is not None and self.run.status not in only_from:
+                raise run_state.IllegalTransition(f"run {self.run.id} is {self.run.status} by now")
+            return await self._tell(event, [])
+
+    async def _tell(self, event: RunEvent, before: list[StreamEvent]) -> Run:
+        """With `before`, what is closed in the same transaction."""
+        run, announcement = run_state.apply(self.run, event, self._now())
+        is_over = run.status in _TERMINAL
+        closing = before + (self._close_what_is_open(run) if is_over and not before else [])
+        saved = [PutAlways(event.data) for event in closing if isinstance(event.data, Message | RunStep)]
+        await self._store.commit([*saved, PutAlways(run), *([Unlock(run.thread_id)] if is_over else [])])
+        self.run = run
+        self.stream.publish(*closing, announcement)
+        if is_over:
+            self.step = self.message = None
+            self.stream.close()
+        return run
 
     @_uninterrupted
     async def take_outputs(self, outputs: dict[str, str]) -> Run:
@@ -111,8 +118,8 @@ class ActiveRun:
             step = self._open_step()
             calls = step.step_details.tool_calls if isinstance(step.step_details, ToolCallsDetails) else []
             details = ToolCallsDetails(tool_calls=[_answered(call, outputs) for call in calls])
-            step = step.model_copy(update={"step_details": details, "status": "completed", "completed_at": self._now()})
-            await self._store.commit([Put(step), Put(run)])
+            step = self._completed_step({"step_details": details})
+            await self._store.commit([PutAlways(step), PutAlways(run)])
             self.run, self.step = run, None
             self.stream.publish(StreamEvent("thread.run.step.completed", step), announcement)
             return run
@@ -160,6 +167,7 @@ class ActiveRun:
         )
         step = self._new_step(MessageCreationDetails(message_creation=MessageCreation(message_id=message.id)))
         async with self._lock:
+            self._check_is_active()
             await self._store.commit([Put(step), Put(message)])
             self.step, self.message, self._draft = step, message, draft
             for event in ("thread.run.step.created", "thread.run.step.in_progress"):
@@ -169,18 +177,27 @@ class ActiveRun:
         return message
 
     @_uninterrupted
-    async def close_message(self, fields: dict[str, Any], usage: Usage) -> None:
-        """The open message is whole, with `fields` as its content and attachments: save it with its step."""
-        if self.message is None:
-            raise run_state.IllegalTransition(f"run {self.run.id} has no open message")
-        message = self.message.model_copy(update={**fields, "status": "completed", "completed_at": self._now()})
-        await self._close_step({"usage": usage}, message)
+    async def close_message(self, fields: dict[str, Any], usage: Usage, ending: RunEvent | None = None) -> None:
+        """The open message is whole, with `fields` as its content and attachments: save it with its step, and with the run when it is `ending` thereby."""
+        async with self._lock:
+            if self.message is None:
+                raise run_state.IllegalTransition(f"run {self.run.id} has no open message")
+            message = self.message.model_copy(update={**fields, "status": "completed", "completed_at": self._now()})
+            step = self._completed_step({"usage": usage})
+            closing = [StreamEvent("thread.message.completed", message), StreamEvent("thread.run.step.completed", step)]
+            if ending is not None:
+                await self._tell(ending, closing)
+            else:
+                await self._store.commit([PutAlways(message), PutAlways(step)])
+                self.step = self.message = None
+                self.stream.publish(*closing)
 
     @_uninterrupted
     async def open_tool_calls(self) -> RunStep:
         """Begin a step that calls tools."""
         step = self._new_step(ToolCallsDetails())
         async with self._lock:
+            self._check_is_active()
             await self._store.commit([Put(step)])
             self.step = step
             self.stream.publish(StreamEvent("thread.run.step.created", step), StreamEvent("thread.run.step.in_progress", step))
@@ -197,16 +214,18 @@ class ActiveRun:
     @_uninterrupted
     async def close_tool_calls(self, tool_calls: list[ToolCall], usage: Usage) -> None:
         """Every call of the open step has its result."""
-        await self._close_step({"step_details": ToolCallsDetails(tool_calls=tool_calls), "usage": usage}, None)
-
-    async def _close_step(self, fields: dict[str, object], message: Message | None) -> None:
         async with self._lock:
-            step = self._open_step().model_copy(update={**fields, "status": "completed", "completed_at": self._now()})
-            await self._store.commit([Put(step), *([Put(message)] if message else [])])
-            self.step = self.message = None
-            if message:
-                self.stream.publish(StreamEvent("thread.message.completed", message))
+            step = self._completed_step({"step_details": ToolCallsDetails(tool_calls=tool_calls), "usage": usage})
+            await self._store.commit([PutAlways(step)])
+            self.step = None
             self.stream.publish(StreamEvent("thread.run.step.completed", step))
+
+    def _completed_step(self, fields: dict[str, Any]) -> RunStep:
+        return self._open_step().model_copy(update={**fields, "status": "completed", "completed_at": self._now()})
+
+    def _check_is_active(self) -> None:
+        if self.is_over:
+            raise run_state.IllegalTransition(f"run {self.run.id} is over")
 
     def _open_step(self) -> RunStep:
         if self.step is None:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from offline_assistants.domain.stream_events import StreamEvent
+from offline_assistants.errors import OfflineAssistantsError
 
 ENDS_STREAM = frozenset(f"thread.run.{status}" for status in ("requires_action", "completed", "incomplete", "failed", "cancelled", "expired"))
 """After one of these a client's stream is over; the one of submit_tool_outputs begins behind it."""
@@ -18,6 +19,7 @@ class EventStream:
         self._events: list[StreamEvent] = []
         self._news = asyncio.Event()
         self._is_closed = False
+        self._error: OfflineAssistantsError | None = None
 
     def __len__(self) -> int:
         return len(self._events)
@@ -27,9 +29,9 @@ class EventStream:
         self._events.extend(events)
         self._wake()
 
-    def close(self) -> None:
-        """No more will come: readers end where they are."""
-        self._is_closed = True
+    def close(self, error: OfflineAssistantsError | None = None) -> None:
+        """No more will come. Readers end where they are; with `error`, because the run could not be followed to its end."""
+        self._is_closed, self._error = True, error
         self._wake()
 
     def _wake(self) -> None:
@@ -38,7 +40,7 @@ class EventStream:
         news.set()
 
     async def read(self, start: int = 0) -> AsyncIterator[StreamEvent]:
-        """From `start` up to the next event that ends a stream, or up to the close."""
+        """From `start` up to the next event that ends a stream, or up to the close. Raises the error that the stream was closed with."""
         while True:
             news = self._news
             while start < len(self._events):
@@ -48,6 +50,8 @@ class EventStream:
                 if event.event in ENDS_STREAM:
                     return
             if self._is_closed:
+                if self._error is not None:
+                    raise self._error
                 return
             if news is self._news:
                 await news.wait()

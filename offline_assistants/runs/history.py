@@ -70,15 +70,16 @@ class History:
 
     async def _messages(self, run: Run) -> list[Message]:
         limit = run.truncation_strategy.last_messages if run.truncation_strategy.type == "last_messages" else None
-        newest: list[Message] = []
+        newest, own = list[Message](), list[Message]()
         after: str | None = None
         while len(newest) < (limit or MAX_MESSAGES):
             page = await self._store.list_page(Message, parent={"thread_id": run.thread_id}, limit=PAGE, order="desc", after=after)
-            newest += [message for message in page.items if message.status != "in_progress"]
+            newest += [message for message in page.items if message.status != "in_progress" and message.run_id != run.id]
+            own += [message for message in page.items if message.run_id == run.id]
             if not page.has_more:
                 break
             after = page.items[-1].id
-        return newest[: limit or MAX_MESSAGES][::-1]
+        return [*newest[: limit or MAX_MESSAGES][::-1], *own[::-1]]
 
     async def _run_turns(self, run_id: str, messages: list[Message], *, is_required: bool) -> list[Turn]:
         """A run's steps in order. Text that the model wrote just before a call belongs to the same turn as the call."""

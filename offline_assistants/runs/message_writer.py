@@ -20,6 +20,7 @@ from offline_assistants.domain.objects import (
     TextPart,
     Usage,
 )
+from offline_assistants.domain.run_state import RunEvent
 from offline_assistants.domain.stream_events import annotation_delta, image_delta, text_delta
 from offline_assistants.file_search.citations import Citation, CitationWriter, Piece
 from offline_assistants.runs.active_run import ActiveRun
@@ -28,11 +29,14 @@ from offline_assistants.runs.active_run import ActiveRun
 class MessageWriter:
     """One message: `write` as text comes, `close` when it is whole. Nothing is opened before there is something to say."""
 
-    def __init__(self, active: ActiveRun, *, citations: CitationWriter, image_ids: Sequence[str], files: Mapping[str, str]) -> None:
-        """`image_ids` stand before the text; `files` are those that code made in this run, file id by path."""
+    def __init__(
+        self, active: ActiveRun, *, citations: CitationWriter, image_ids: Sequence[str], files: Mapping[str, str], new_file_ids: Sequence[str]
+    ) -> None:
+        """`image_ids` stand before the text, `new_file_ids` are attached; `files` are all that code made in this run, file id by path."""
         self._active = active
         self._image_ids = list(image_ids)
         self._files = dict(files)
+        self._new_file_ids = list(new_file_ids)
         self._citations = citations
         self._message: Message | None = None
         self._value = ""
@@ -52,15 +56,15 @@ class MessageWriter:
             await self._open()
         self._say(self._citations.feed(text))
 
-    async def close(self, usage: Usage) -> None:
-        """The text is whole. A model that said nothing leaves an empty message, so that a client finds one."""
+    async def close(self, usage: Usage, ending: RunEvent | None = None) -> None:
+        """The text is whole, and with it the run when it is `ending`. A model that said nothing leaves an empty message, so that a client finds one."""
         if self._message is None:
             await self._open()
         self._say(self._citations.finish())
         self._link_files()
         self._publish("")
-        attachments = [Attachment(file_id=file_id, tools=[AttachmentTool(type="code_interpreter")]) for file_id in self._files.values()]
-        await self._active.close_message({"content": self._content(), "attachments": attachments}, usage)
+        attachments = [Attachment(file_id=file_id, tools=[AttachmentTool(type="code_interpreter")]) for file_id in self._new_file_ids]
+        await self._active.close_message({"content": self._content(), "attachments": attachments}, usage, ending)
         self._message = None
 
     async def _open(self) -> None:

@@ -6,7 +6,16 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from offline_assistants.domain.objects import CodeInterpreterCall, FileSearchCall, FunctionCall, ImageOutput, RunStep, ToolCall, ToolCallsDetails
+from offline_assistants.domain.objects import (
+    CodeInterpreterCall,
+    FileSearchCall,
+    FunctionCall,
+    ImageOutput,
+    MessageCreationDetails,
+    RunStep,
+    ToolCall,
+    ToolCallsDetails,
+)
 from offline_assistants.file_search.passages import Passage
 from offline_assistants.ports import Section
 
@@ -17,18 +26,34 @@ class Progress:
 
     calls: tuple[ToolCall, ...]
     num_rounds: int
+    num_told: int = 0
+    """Of the calls, those before the run's last message: their images and files have been shown."""
 
     @classmethod
     def of(cls, steps: Sequence[RunStep]) -> Progress:
-        rounds = [step.step_details.tool_calls for step in steps if isinstance(step.step_details, ToolCallsDetails)]
-        return cls(calls=tuple(call for calls in rounds for call in calls), num_rounds=len(rounds))
+        calls: list[ToolCall] = []
+        num_rounds = num_told = 0
+        for step in steps:
+            match step.step_details:
+                case ToolCallsDetails(tool_calls=made):
+                    calls += made
+                    num_rounds += 1
+                case MessageCreationDetails():
+                    num_told = len(calls)
+        return cls(tuple(calls), num_rounds, num_told)
 
     def files(self) -> dict[str, str]:
         """The newest file id of every path that code wrote."""
-        return {file.path: file.file_id for call in self.calls if isinstance(call, CodeInterpreterCall) for file in call.code_interpreter.files}
+        return {file.path: file.file_id for call in _code(self.calls) for file in call.code_interpreter.files}
 
-    def image_ids(self) -> list[str]:
-        outputs = [output for call in self.calls if isinstance(call, CodeInterpreterCall) for output in call.code_interpreter.outputs]
+    def new_file_ids(self) -> list[str]:
+        """Of the newest files, those that no message has shown."""
+        new = {file.file_id for call in _code(self.calls[self.num_told :]) for file in call.code_interpreter.files}
+        return [file_id for file_id in self.files().values() if file_id in new]
+
+    def new_image_ids(self) -> list[str]:
+        """The images that no message has shown."""
+        outputs = [output for call in _code(self.calls[self.num_told :]) for output in call.code_interpreter.outputs]
         return [output.image.file_id for output in outputs if isinstance(output, ImageOutput)]
 
     def passages(self) -> list[Passage]:
@@ -51,6 +76,10 @@ class Progress:
         """How often the commonest call, with the same arguments, was made."""
         keys = Counter(_identity(call) for call in self.calls)
         return max(keys.values(), default=0)
+
+
+def _code(calls: Sequence[ToolCall]) -> list[CodeInterpreterCall]:
+    return [call for call in calls if isinstance(call, CodeInterpreterCall)]
 
 
 def _identity(call: ToolCall) -> tuple[str, str]:

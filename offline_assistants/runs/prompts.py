@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from offline_assistants.domain.objects import JsonObjectFormat, JsonSchemaFormat, Run
 from offline_assistants.domain.prompt import Counted, answer_reserve, fit
-from offline_assistants.errors import ContextOverflow
+from offline_assistants.errors import ContextOverflow, OfflineAssistantsError
 from offline_assistants.ports import Chat, ChatMessage, Engines, ResponseFormat
 from offline_assistants.runs.history import History, Turn
 from offline_assistants.runs.progress import Progress
@@ -31,6 +31,10 @@ class Prompt:
     """Tokens of what can never be dropped: instructions, tools, the newest user message and all that the run has done."""
 
 
+class PromptLimitReached(OfflineAssistantsError):
+    """The run's max_prompt_tokens is used up."""
+
+
 class PromptBuilder:
     """Builds the prompt of each round anew from the store."""
 
@@ -39,8 +43,11 @@ class PromptBuilder:
         self._history = history
         self._limits = limits
 
-    async def build(self, run: Run, progress: Progress, setting: ToolSetting) -> Prompt:
-        """Raises ContextOverflow when even the required turns do not fit, and what Engines.measure raises."""
+    async def build(self, run: Run, progress: Progress, setting: ToolSetting, *, num_used_tokens: int) -> Prompt:
+        """`num_used_tokens`: prompt tokens of the rounds before, which count against the run's limit.
+
+        Raises PromptLimitReached when the required turns exceed that limit, ContextOverflow when they exceed the context, and what Engines.measure raises.
+        """
         model = await self._engines.load(run.model)
         context_tokens = model.context_tokens or 0
         frame = self._frame(run, progress, setting)
@@ -50,7 +57,10 @@ class PromptBuilder:
         counted = [Counted(n + TURN_OVERHEAD_TOKENS * len(turn.messages), turn.is_required) for n, turn in zip(counts, turns, strict=True)]
         required = fixed + sum(turn.num_tokens for turn in counted if turn.is_required)
         room = _room(run, context_tokens)
-        kept = fit(counted, room - fixed)
+        left = room if run.max_prompt_tokens is None else min(room, run.max_prompt_tokens - num_used_tokens)
+        kept = fit(counted, left - fixed)
+        if kept is None and left < required <= room:
+            raise PromptLimitReached
         if kept is None:
             raise ContextOverflow(
                 f"The instructions, the tools and the newest message take about {required} tokens; the prompt has room for {room}. "
@@ -81,9 +91,8 @@ def _with_turns(frame: Chat, turns: Sequence[Turn]) -> Chat:
 
 
 def _room(run: Run, context_tokens: int) -> int:
-    """Tokens for the whole prompt: what the answer leaves of the context, and no more than the run allows."""
-    reserve = min(answer_reserve(context_tokens), run.max_completion_tokens or context_tokens)
-    return min(context_tokens - reserve, run.max_prompt_tokens or context_tokens)
+    """Tokens for the whole prompt: what the answer leaves of the context."""
+    return context_tokens - min(answer_reserve(context_tokens), run.max_completion_tokens or context_tokens)
 
 
 def _response_format(run: Run) -> ResponseFormat:

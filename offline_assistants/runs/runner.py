@@ -15,8 +15,11 @@ from dataclasses import dataclass, field
 
 from offline_assistants.domain.ids import Ids
 from offline_assistants.domain.objects import (
+    CodeInterpreterCall,
+    CodeInterpreterDetails,
     CompletionTokensDetails,
     FileSearchCall,
+    FileSearchDetails,
     FileSearchResult,
     FunctionCall,
     FunctionCallDetails,
@@ -39,7 +42,7 @@ from offline_assistants.runs.active_run import ActiveRun
 from offline_assistants.runs.history import History
 from offline_assistants.runs.message_writer import MessageWriter
 from offline_assistants.runs.progress import Progress
-from offline_assistants.runs.prompts import TURN_OVERHEAD_TOKENS, Prompt, PromptBuilder
+from offline_assistants.runs.prompts import TURN_OVERHEAD_TOKENS, Prompt, PromptBuilder, PromptLimitReached
 from offline_assistants.runs.tool_calls import BuiltinTools, ToolSetting
 
 log = logging.getLogger(__name__)
@@ -118,18 +121,19 @@ class Runner:
         """One generation and the tools it calls; whether another one has to follow."""
         progress = Progress.of(await self._history.steps(active.run.id))
         setting = await self._tools.setting(active.run)
-        prompt = await self._prompts.build(active.run, progress, setting)
+        try:
+            prompt = await self._prompts.build(active.run, progress, setting, num_used_tokens=active.usage.prompt_tokens)
+        except PromptLimitReached:
+            await active.tell(TokenLimitReached(reason="max_prompt_tokens", usage=active.usage))
+            return False
         budget = self._completion_budget(active)
         if budget <= 0:
             await active.tell(TokenLimitReached(reason="max_completion_tokens", usage=active.usage))
             return False
         this_round = await self._generate(active, prompt.chat, progress, budget)
-        active.usage += this_round.usage
         if this_round.is_cut:
             await active.tell(TokenLimitReached(reason="max_completion_tokens", usage=active.usage))
-            return False
-        if not this_round.calls:
-            await active.tell(Completed(usage=active.usage))
+        if active.is_over:
             return False
         return await self._carry_out(active, this_round, setting, prompt)
 
@@ -146,13 +150,14 @@ class Runner:
             temperature=1.0 if run.temperature is None else run.temperature, top_p=1.0 if run.top_p is None else run.top_p, max_tokens=max_tokens
         )
         citations = await asyncio.to_thread(CitationWriter, progress.passages())  # many passages take a while to prepare
-        writer = MessageWriter(active, citations=citations, image_ids=progress.image_ids(), files=progress.files())
-        this_round = Round()
+        writer = MessageWriter(active, citations=citations, image_ids=progress.new_image_ids(), files=progress.files(), new_file_ids=progress.new_file_ids())
+        this_round, active.open_usage = Round(), Usage()
         async with aclosing(self._engines.generate(run.model, chat, sampling)) as deltas:
             async for delta in deltas:
                 await self._take(active, writer, this_round, delta)
+        active.usage += this_round.usage
         if not this_round.calls and not this_round.is_cut:
-            await writer.close(this_round.usage)
+            await writer.close(this_round.usage, Completed(usage=active.usage))
         return this_round
 
     async def _take(self, active: ActiveRun, writer: MessageWriter, this_round: Round, delta: Delta) -> None:
@@ -181,8 +186,7 @@ class Runner:
 
     async def _carry_out(self, active: ActiveRun, this_round: Round, setting: ToolSetting, prompt: Prompt) -> bool:
         """The built-in tools at once, side by side; functions are then left to the client. Whether the run goes on by itself."""
-        pending = [FunctionCall(id=call.call_id, function=FunctionCallDetails(name=call.name, arguments=call.arguments)) for call in this_round.calls]
-        await active.save_tool_calls([call for call, made in zip(pending, this_round.calls, strict=True) if made.tool == "function"], this_round.usage)
+        await active.save_tool_calls([_begun(call) for call in this_round.calls], this_round.usage)
         results = await self._side_by_side(active, this_round.calls, setting)
         results = await self._fit_passages(active.run, results, prompt, this_round.usage.completion_tokens)
         functions = [call for call in results if isinstance(call, FunctionCall)]
@@ -209,7 +213,7 @@ class Runner:
             case "file_search":
                 return await self._tools.search(active.run, call_id=call.call_id, query=_query(call.arguments), setting=setting)
             case _:
-                return FunctionCall(id=call.call_id, function=FunctionCallDetails(name=call.name, arguments=call.arguments))
+                return _begun(call)
 
     async def _fit_passages(self, run: Run, calls: list[ToolCall], prompt: Prompt, num_new_tokens: int) -> list[ToolCall]:
         """Searches, cut to what the prompt can hold: the step lists what the model will see, no more."""
@@ -243,6 +247,17 @@ def _usage(finished: Finished) -> Usage:
         prompt_token_details=PromptTokenDetails(cached_tokens=finished.num_cached_tokens),
         completion_tokens_details=CompletionTokensDetails(reasoning_tokens=finished.num_reasoning_tokens),
     )
+
+
+def _begun(call: PendingCall) -> ToolCall:
+    """The call before it has a result: what a client sees while code runs, and what is kept when the run ends meanwhile."""
+    match call.tool:
+        case "code_interpreter":
+            return CodeInterpreterCall(id=call.call_id, code_interpreter=CodeInterpreterDetails(input=call.arguments))
+        case "file_search":
+            return FileSearchCall(id=call.call_id, file_search=FileSearchDetails(query=_query(call.arguments)))
+        case _:
+            return FunctionCall(id=call.call_id, function=FunctionCallDetails(name=call.name, arguments=call.arguments))
 
 
 def _query(arguments: str) -> str:

@@ -60,6 +60,7 @@ class FileSearch:
                 if section.start < chunk.end and section.end > chunk.start
             ],
             start_index=chunk.start,
+            best_index=chunk.best_window[0],
         )
 
     async def text(self, digest: str) -> ParsedDocument:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Collection, Coroutine, Sequence
+from contextlib import suppress
 from typing import Any
 
 from offline_assistants.domain.ids import Clock, Ids
-from offline_assistants.domain.objects import Message, MessageCreationDetails, Run, RunStep, Thread, Usage
-from offline_assistants.domain.run_state import CancelRequested, Failed, IllegalTransition, Requeued, Stopped, TimedOut
+from offline_assistants.domain.objects import Message, MessageCreationDetails, Run, RunStatus, RunStep, Thread, Usage
+from offline_assistants.domain.run_state import CancelRequested, Failed, IllegalTransition, Requeued, RunEvent, Stopped, TimedOut
 from offline_assistants.domain.stream_events import StreamEvent
-from offline_assistants.errors import NotFound, RequestError, RunIsActive
+from offline_assistants.errors import NotFound, OfflineAssistantsError, RequestError, RunIsActive, StoreError
 from offline_assistants.runs.active_run import ActiveRun
 from offline_assistants.runs.runner import Runner
 from offline_assistants.store.changes import Change, Delete, Lock, NotLocked, Precondition, Put
@@ -23,11 +24,21 @@ from offline_assistants.store.duckdb_store import DuckDBStore
 
 log = logging.getLogger(__name__)
 
+
+class ServerStops(OfflineAssistantsError):
+    """The server stops. The run goes on when it is started again; follow it by polling."""
+
+    status = 503
+
+
 MAX_ATTEMPTS = 3
 """How often a run begins anew after the server ended under it; a run that brings the server down must not do so for ever."""
+MIN_TIMER_S = 1.0
+FIRST_PAUSE_S, MAX_PAUSE_S = 0.5, 30.0
+"""Between attempts to save the end of a run that the store refuses."""
 STREAM_KEPT_S = 60.0
 """How long the stream of a finished run can still be replayed."""
-CAN_EXPIRE = frozenset({"queued", "requires_action"})
+CAN_EXPIRE: frozenset[RunStatus] = frozenset({"queued", "requires_action"})
 """Waiting expires; computing does not: one long prompt on a slow processor may outlast any limit."""
 
 
@@ -111,9 +122,7 @@ class Supervisor:
     def _activate(self, run: Run, usage: Usage | None = None) -> ActiveRun:
         active = ActiveRun(run, store=self._store, ids=self._ids, now=self._now, usage=usage)
         self._active[run.id] = active
-        if run.expires_at is not None:
-            loop = asyncio.get_running_loop()
-            self._timers[run.id] = loop.call_later(max(0.0, run.expires_at - self._now()), self._on_timer, active)
+        self._set_timer(active)
         return active
 
     def _start(self, active: ActiveRun) -> None:
@@ -130,55 +139,81 @@ class Supervisor:
         except asyncio.CancelledError:
             if active.run.status != "cancelling":
                 raise  # the server stops; the run goes on when it is back
+        except StoreError as error:
+            # Not even the end of the run could be saved.
+            active.stream.close(error)
+            await self._insist(active, Failed(code="server_error", message=error.message, usage=active.usage))
         if active.run.status == "cancelling":
             await self._stop(active)
 
     async def _stop(self, active: ActiveRun) -> None:
-        if not active.is_over:
-            await active.tell(Stopped())
+        await self._insist(active, Stopped(usage=active.usage))
+
+    async def _insist(self, active: ActiveRun, event: RunEvent, *, only_from: Collection[RunStatus] | None = None) -> None:
+        """Tell the run `event` until it has been saved: a run that cannot end would lock its thread for ever."""
+        pause_s = FIRST_PAUSE_S
+        while not active.is_over:
+            try:
+                await active.tell(event, only_from=only_from)
+            except IllegalTransition:
+                return  # it went another way meanwhile
+            except StoreError as error:
+                log.error("run %s: %s", active.run.id, error.message)
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, MAX_PAUSE_S)
 
     def _on_task_done(self, active: ActiveRun) -> None:
         log.info("run %s of thread %s: %s, %d tokens", active.run.id, active.run.thread_id, active.run.status, active.usage.total_tokens)
         if active.is_over:
-            self._forget_timer(active.run.id)
             self._tasks.pop(active.run.id, None)
+            if (timer := self._timers.pop(active.run.id, None)) is not None:
+                timer.cancel()
             asyncio.get_running_loop().call_later(STREAM_KEPT_S, self._active.pop, active.run.id, None)
 
+    def _set_timer(self, active: ActiveRun) -> None:
+        if active.run.expires_at is not None:
+            wait_s = max(MIN_TIMER_S, active.run.expires_at - self._now())
+            self._timers[active.run.id] = asyncio.get_running_loop().call_later(wait_s, self._on_timer, active)
+
     def _on_timer(self, active: ActiveRun) -> None:
-        if active.run.status in CAN_EXPIRE:
+        """A run that computes just now, or that was given more time to be answered, is looked at again later."""
+        expires_at = active.run.expires_at
+        if active.run.status in CAN_EXPIRE and expires_at is not None and expires_at <= self._now():
             task = asyncio.create_task(self._expire(active))
             self._expiring.add(task)
             task.add_done_callback(self._expiring.discard)
+        elif not active.is_over:
+            self._set_timer(active)
 
     async def _expire(self, active: ActiveRun) -> None:
-        if active.run.status in CAN_EXPIRE:
-            await active.tell(TimedOut(usage=active.usage))
-            self._on_task_done(active)
-
-    def _forget_timer(self, run_id: str) -> None:
-        timer = self._timers.pop(run_id, None)
-        if timer is not None:
-            timer.cancel()
+        await self._insist(active, TimedOut(usage=active.usage), only_from=CAN_EXPIRE)
+        self._on_task_done(active)
+        if not active.is_over:
+            self._set_timer(active)
 
     # ── Beginning and end of the server ──────────────────────────────────────────────────────────────────────────────
 
     async def recover(self) -> None:
         """Take up what was active when the server ended. What was half done is dropped and done again."""
         for run in await self._store.active_runs():
-            steps = [step async for step in self._store.list_all(RunStep, parent={"run_id": run.id})]
-            usage = sum((step.usage for step in steps if step.usage and step.status == "completed"), Usage())
-            active = self._activate(run, usage)
-            match run.status:
-                case "requires_action":
-                    active.step = next((step for step in reversed(steps) if step.status == "in_progress"), None)
-                    active.usage = usage + (active.step.usage if active.step and active.step.usage else Usage())
-                case "cancelling":
-                    await self._drop_half_done(steps)
-                    await self._stop(active)
-                    self._on_task_done(active)
-                case _:
-                    await self._drop_half_done(steps)
-                    await self._restart(active)
+            try:
+                await self._recover(run)
+            except StoreError as error:
+                log.error("run %s could not be taken up: %s", run.id, error.message)
+
+    async def _recover(self, run: Run) -> None:
+        steps = [step async for step in self._store.list_all(RunStep, parent={"run_id": run.id})]
+        usage = sum((step.usage for step in steps if step.usage and step.status == "completed"), Usage())
+        active = self._activate(run, usage)
+        if run.status == "requires_action":
+            active.step = next((step for step in reversed(steps) if step.status == "in_progress"), None)
+            active.usage = usage + (active.step.usage if active.step and active.step.usage else Usage())
+            return
+        await self._drop_half_done(steps)
+        if run.status == "cancelling":
+            self._spawn(active, self._stop(active))
+        else:
+            await self._restart(active)
 
     async def _restart(self, active: ActiveRun) -> None:
         if active.run.attempt >= MAX_ATTEMPTS:
@@ -201,7 +236,7 @@ class Supervisor:
             await self._store.commit(changes)
 
     async def close(self) -> None:
-        """The server stops: tasks end, runs stay as they are saved, readers' streams end."""
+        """The server stops: what computes is interrupted and queued for the next start, readers are told."""
         for timer in self._timers.values():
             timer.cancel()
         tasks = [*self._tasks.values(), *self._expiring]
@@ -209,4 +244,8 @@ class Supervisor:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         for active in self._active.values():
-            active.stream.close()
+            if active.run.status == "in_progress":
+                with suppress(StoreError, IllegalTransition):
+                    await active.tell(Requeued(is_orderly=True))
+            if not active.is_over:
+                active.stream.close(ServerStops())

@@ -121,10 +121,8 @@ class BuiltinTools:
             case FileMade(path=path, content=content):
                 file = await self._save(PurePosixPath(path).name, content)
                 result.files = [each for each in result.files if each.path != path] + [CodeFile(path=path, file_id=file.id)]
-            case ExecutionEnded(is_state_lost=True):
-                self._say(active, index, result, "[the Python session was restarted: variables are lost, files in /mnt/data may have to be made again]\n")
             case ExecutionEnded():
-                pass
+                pass  # what the model has to know of the end is in the logs
 
     def _say(self, active: ActiveRun, index: int, result: CodeResult, text: str) -> None:
         """Logs go on in the same output; an image between them begins a new one."""

@@ -10,7 +10,7 @@ done. A request that fails leaves only its own branch behind.
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Protocol, TypeVar, cast
 
@@ -147,6 +147,23 @@ class Update(Change[T], Generic[T]):
 
 
 @dataclass(frozen=True, eq=False)
+class UpdateEach(Change[list[T]], Generic[T]):
+    """Update those of several objects that still exist; the result is what they became."""
+
+    cls: type[T]
+    keys: Sequence[str]
+    change: Callable[[T], T]
+    """As in Update."""
+
+    @property
+    def reads(self) -> tuple[Name, ...]:
+        return tuple((self.cls, key) for key in self.keys)
+
+    def stage(self, draft: Draft) -> list[T]:
+        return [Update(self.cls, key, self.change).stage(draft) for key in self.keys if draft.has(self.cls, key)]
+
+
+@dataclass(frozen=True, eq=False)
 class Delete(Change[None]):
     """Forget an object. That there is none is no error; `Exists` makes it one."""
 
@@ -198,6 +215,13 @@ class Unlock(Change[None]):
 
     def stage(self, draft: Draft) -> None:
         draft.delete(ActiveRun, self.thread_id)
+
+
+@dataclass(frozen=True, eq=False)
+class PutAlways(Put[T]):
+    """Put that the store takes on a full disk, too: what is under way has to be able to end."""
+
+    grows: ClassVar[bool] = False
 
 
 # ── Preconditions ────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -123,7 +123,10 @@ def test_uploaded_files_reach_the_code(client: openai.OpenAI, engine: ScriptedEn
     assert "/mnt/data/sales.csv" in engine.chats[0].tools[0].description
 
 
-@pytest.mark.parametrize(("events", "words"), [([ExecutionEnded("timeout", is_state_lost=True)], "restarted"), ([Logs("Traceback: KeyError")], "KeyError")])
+@pytest.mark.parametrize(
+    ("events", "words"),
+    [([Logs("The session hung and was ended."), ExecutionEnded("timeout", is_state_lost=True)], "was ended"), ([Logs("Traceback: KeyError")], "KeyError")],
+)
 def test_what_goes_wrong_in_the_code_is_told_to_the_model(
     client: openai.OpenAI, engine: ScriptedEngine, sandbox: ScriptedSandbox, assistant: Assistant, thread: Thread, events: Sequence[Any], words: str
 ) -> None:

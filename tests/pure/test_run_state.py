@@ -44,7 +44,7 @@ EVENTS: tuple[RunEvent, ...] = (
     ToolOutputsSubmitted(),
     Requeued(),
     CancelRequested(),
-    Stopped(),
+    Stopped(usage=Usage()),
     Completed(USAGE),
     TokenLimitReached("max_completion_tokens", USAGE),
     Failed("server_error", "The model failed.", USAGE),
@@ -121,7 +121,7 @@ def test_a_run_remembers_what_it_waits_for_only_while_it_waits() -> None:
 
 
 def test_a_cancelled_run_no_longer_waits_for_anything() -> None:
-    run = after(Started(), EVENTS[1], CancelRequested(), Stopped())
+    run = after(Started(), EVENTS[1], CancelRequested(), Stopped(USAGE))
 
     assert (run.status, run.required_action, run.cancelled_at, run.expires_at) == ("cancelled", None, NOW, None)
 
