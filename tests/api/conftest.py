@@ -58,7 +58,7 @@ class LiveServer:
 
     async def _serve(self) -> None:
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
-        settings = Settings(data_dir=self.data_dir, min_free_disk_bytes=0, **self.settings)
+        settings = Settings(**{"data_dir": self.data_dir, "min_free_disk_bytes": 0, **self.settings})
         async with build_app(settings, engines=self.engine, documents=HashDocuments(), sandbox=self.sandbox) as opened:
             server = QuietServer(uvicorn.Config(opened.app, lifespan="off", log_config=None, timeout_graceful_shutdown=1))
             serving = asyncio.create_task(server.serve(sockets=[self._listener]))
