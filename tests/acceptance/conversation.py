@@ -15,7 +15,7 @@ from openai.types.beta import Thread
 from openai.types.beta.threads import Message, Run
 
 MODEL = "smollm2-135m-instruct"
-MAX_COMPLETION_TOKENS = 512
+MAX_COMPLETION_TOKENS = 1024
 
 SEARCH_INSTRUCTIONS = """You answer questions about the user's documents in one short sentence. You search first. Example:
 
