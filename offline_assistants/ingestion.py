@@ -1,7 +1,9 @@
 """File -> text -> chunks -> vectors -> index; keeps the counts of a vector store true. Knows nothing of runs or HTTP.
 
 A file's row is `in_progress` from the moment it is added, and the row is all that is needed to take the work up again: what a restart finds in progress is
-queued anew, and adding a file's windows to the index twice leaves them there once.
+queued anew, and adding a file's windows to the index twice leaves them there once. What the store cannot take now (a full disk) is tried again after a pause.
+
+Windows are put into the index and taken out of it under one lock, which a file's completion is written under too: a completed file always has its own.
 """
 
 from __future__ import annotations
@@ -10,34 +12,38 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from offline_assistants.domain.ids import Clock, Ids
 from offline_assistants.domain.objects import (
+    Assistant,
     Attributes,
     ChunkingStrategy,
+    CodeInterpreterResources,
     ExpiresAfter,
     File,
-    FileCounts,
     FileError,
     StaticChunkingStrategy,
+    Thread,
     VectorStore,
     VectorStoreFile,
     VectorStoreFileBatch,
-    vector_store_file_key,
 )
-from offline_assistants.errors import InvalidFile, NotFound, OfflineAssistantsError, RequestError, SearchError, UnsupportedFile
+from offline_assistants.errors import InvalidFile, NotFound, OfflineAssistantsError, RequestError, SearchError, StoreError, UnsupportedFile
 from offline_assistants.file_search import canonical_text
 from offline_assistants.file_search.chroma_index import ChromaIndex, IndexedWindow
-from offline_assistants.ports import Documents
+from offline_assistants.ports import Documents, ParsedDocument
 from offline_assistants.store.blobs import BlobStore
-from offline_assistants.store.changes import Change, Delete, DeleteChildren, Exists, Precondition, Put, Update
+from offline_assistants.store.changes import Change, Exists, Precondition, Put, UpdateEach
 from offline_assistants.store.duckdb_store import DuckDBStore
+from offline_assistants.store.vector_store_changes import Added, AddFiles, CancelBatch, DeleteFile, DeleteStore, FinishFile, RemoveFile, is_same_work
 
 log = logging.getLogger(__name__)
 
 NUM_WORKERS = 2
 """One file is parsed while another is embedded."""
+
+Holder = TypeVar("Holder", Assistant, Thread)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,22 +59,56 @@ class Plan:
 
     changes: tuple[Change[Any], ...]
     require: tuple[Precondition, ...]
-    files: tuple[VectorStoreFile, ...]
+    adding: AddFiles
+    """The last of the changes; its result is what the store then holds."""
     store: VectorStore
-    batch: VectorStoreFileBatch | None = None
+    """As it was before."""
+
+
+class KeyQueue:
+    """Keys that wait for a worker, each once. One that comes while a worker has it waits until that worker is done, so that no two have the same."""
+
+    def __init__(self) -> None:
+        self._ready: asyncio.Queue[str] = asyncio.Queue()
+        self._waiting: set[str] = set()
+        self._at_work: set[str] = set()
+
+    def add(self, key: str) -> None:
+        if key in self._waiting:
+            return
+        self._waiting.add(key)
+        if key not in self._at_work:
+            self._ready.put_nowait(key)
+
+    async def take(self) -> str:
+        """The next one; say `done` afterwards."""
+        key = await self._ready.get()
+        self._waiting.discard(key)
+        self._at_work.add(key)
+        return key
+
+    def done(self, key: str) -> None:
+        self._at_work.discard(key)
+        if key in self._waiting:
+            self._ready.put_nowait(key)
 
 
 class Ingestion:
     """Adds files to vector stores and takes them out again."""
 
-    def __init__(self, *, store: DuckDBStore, blobs: BlobStore, documents: Documents, index: ChromaIndex, ids: Ids, now: Clock) -> None:
+    def __init__(
+        self, *, store: DuckDBStore, blobs: BlobStore, documents: Documents, index: ChromaIndex, ids: Ids, now: Clock, retry_after_s: float = 5.0
+    ) -> None:
+        """`retry_after_s`: so long a worker waits when the store could not take what it found."""
         self._store = store
         self._blobs = blobs
         self._documents = documents
         self._index = index
         self._ids = ids
         self._now = now
-        self._queue: asyncio.Queue[str] = asyncio.Queue()
+        self._retry_after_s = retry_after_s
+        self._queue = KeyQueue()
+        self._indexing = asyncio.Lock()
         self._workers: list[asyncio.Task[None]] = []
         self._warming: asyncio.Task[None] | None = None
 
@@ -76,7 +116,7 @@ class Ingestion:
         """Start the workers, and queue what an earlier server left in progress."""
         self._workers = [asyncio.create_task(self._work(), name=f"ingestion-{number}") for number in range(NUM_WORKERS)]
         async for file in self._store.list_all(VectorStoreFile, where={"status": "in_progress"}):
-            self._queue.put_nowait(file.key)
+            self._queue.add(file.key)
         if await self._store.count(VectorStore):
             self._begin_warming()
 
@@ -111,42 +151,34 @@ class Ingestion:
     ) -> Plan:
         """A new vector store with `files`. Raises NotFound for a file that does not exist, RequestError for an overlap that is too large."""
         now = self._now()
-        store_id = self._ids.new("vs_")
-        rows = await self._rows(store_id, files, batch_id=None)
-        empty = VectorStore(
-            id=store_id,
+        store = VectorStore(
+            id=self._ids.new("vs_"),
             created_at=now,
             name=name,
             description=description,
             expires_after=expires_after,
             metadata=metadata or {},
-        )
-        store = _grown(empty.used(now), in_progress=len(rows), total=len(rows))
-        return Plan((Put(store), *(Put(row) for row in rows)), _exist(files), tuple(rows), store)
+        ).used(now)
+        adding = AddFiles(store.id, await self._rows(store.id, files))
+        return Plan((Put(store), adding), _exist(files), adding, store)
 
     async def plan_files(self, store: VectorStore, files: Sequence[FileToAdd], *, as_batch: bool = False) -> Plan:
-        """`files` added to a store that exists; one that is in it already is left as it is. Raises as plan_store does."""
-        batch_id = self._ids.new("vsfb_") if as_batch else None
-        known = await self._store.get_many(VectorStoreFile, [vector_store_file_key(store.id, file.file_id) for file in files])
-        fresh = [file for file in files if vector_store_file_key(store.id, file.file_id) not in known]
-        rows = await self._rows(store.id, fresh, batch_id=batch_id)
-        num_known = len({file.file_id for file in files}) - len(rows)
-        counts = FileCounts(in_progress=len(rows), completed=num_known, total=len(rows) + num_known)
-        batch = None
-        changes: list[Change[Any]] = [Update(VectorStore, store.id, lambda old: _grown(old, in_progress=len(rows), total=len(rows)))]
-        if batch_id is not None:
-            status = "in_progress" if rows else "completed"
-            batch = VectorStoreFileBatch(id=batch_id, created_at=self._now(), vector_store_id=store.id, status=status, file_counts=counts)
-            changes.append(Put(batch))
-        changes += [Put(row) for row in rows]
-        return Plan(tuple(changes), _exist(files), tuple(rows), store, batch)
+        """`files` added to a store that exists; one that is in it already is left as it is (see AddFiles).
 
-    async def _rows(self, store_id: str, files: Sequence[FileToAdd], *, batch_id: str | None) -> list[VectorStoreFile]:
+        Raises as plan_store does, and RequestError for a store that has expired.
+        """
+        now = self._now()
+        check_not_expired(store, now)
+        batch = VectorStoreFileBatch(id=self._ids.new("vsfb_"), created_at=now, vector_store_id=store.id) if as_batch else None
+        adding = AddFiles(store.id, await self._rows(store.id, files, batch_id=batch.id if batch else None), batch)
+        return Plan((adding,), _exist(files), adding, store)
+
+    async def _rows(self, store_id: str, files: Sequence[FileToAdd], *, batch_id: str | None = None) -> tuple[VectorStoreFile, ...]:
         stored = await self._store.get_many(File, [file.file_id for file in files])
         rows: dict[str, VectorStoreFile] = {}
         for file in files:
             if file.file_id not in stored:
-                raise NotFound(f"No such File object: {file.file_id}", param="id")
+                raise _unknown_file(file.file_id)
             rows[file.file_id] = VectorStoreFile(
                 id=file.file_id,
                 created_at=self._now(),
@@ -156,43 +188,63 @@ class Ingestion:
                 batch_id=batch_id,
                 filename=stored[file.file_id].filename,
             )
-        return list(rows.values())
+        return tuple(rows.values())
 
     def start(self, plan: Plan) -> None:
         """Begin with the files of a plan that has been committed."""
         self._begin_warming()
-        for file in plan.files:
-            self._queue.put_nowait(file.key)
+        for row in plan.adding.rows:
+            self._queue.add(row.key)
 
-    async def carry_out(self, plan: Plan) -> None:
+    async def carry_out(self, plan: Plan) -> Added:
         """Commit a plan that stands alone, and start it."""
-        await self._store.commit(plan.changes, require=plan.require)
+        committed = await self._store.commit(plan.changes, require=plan.require)
         self.start(plan)
+        return committed[plan.adding]
 
     # ── Working ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _work(self) -> None:
         while True:
-            key = await self._queue.get()
-            file = await self._store.get(VectorStoreFile, key)
-            if file is None or file.status != "in_progress":
-                continue
+            key = await self._queue.take()
             try:
-                await self._ingest(file)
-            except (UnsupportedFile, InvalidFile) as error:
-                await self._fail(file, "unsupported_file" if isinstance(error, UnsupportedFile) else "invalid_file", error.message)
-            except OfflineAssistantsError as error:
-                log.warning("file %s of vector store %s: %s", file.id, file.vector_store_id, error.message, exc_info=error.__cause__)
-                await self._fail(file, "server_error", error.message)
+                await self._settle(key)
+            except StoreError as error:
+                log.warning("%s stays in progress and is tried again in %g s: %s", key, self._retry_after_s, error.message)
+                await self._pause(key)
             except Exception:
-                log.exception("file %s of vector store %s", file.id, file.vector_store_id)
-                await self._fail(file, "server_error", "The server failed while it read the file. Its log holds the reason.")
+                log.exception("%s stays in progress and is tried again in %g s", key, self._retry_after_s)
+                await self._pause(key)
+            finally:
+                self._queue.done(key)
+
+    async def _pause(self, key: str) -> None:
+        """The worker itself waits: where nothing can be kept, there is no use in parsing the next file either."""
+        await asyncio.sleep(self._retry_after_s)
+        self._queue.add(key)
+
+    async def _settle(self, key: str) -> None:
+        """Complete or fail a file that is in progress. Raises StoreError: then it still is."""
+        row = await self._store.get(VectorStoreFile, key)
+        if row is None or row.status != "in_progress":
+            return
+        try:
+            await self._ingest(row)
+            return
+        except StoreError:
+            raise
+        except (UnsupportedFile, InvalidFile) as error:
+            failure = FileError(code="unsupported_file" if isinstance(error, UnsupportedFile) else "invalid_file", message=error.message)
+        except OfflineAssistantsError as error:
+            log.warning("file %s of vector store %s: %s", row.id, row.vector_store_id, error.message, exc_info=error.__cause__)
+            failure = FileError(code="server_error", message=error.message)
+        except Exception:
+            log.exception("file %s of vector store %s", row.id, row.vector_store_id)
+            failure = FileError(code="server_error", message="The server failed while it read the file. Its log holds the reason.")
+        await self._finish(row, {"status": "failed", "last_error": failure})
 
     async def _ingest(self, row: VectorStoreFile) -> None:
-        file = await self._store.get(File, row.id)
-        if file is None:
-            return
-        document = await self._documents.parse(file.filename, await self._blobs.read(file.digest))
+        document = await self._documents.parse(row.filename, await self._content(row))
         limits = row.chunking_strategy.static
         chunks = await self._documents.chunk(
             document.text, max_chunk_size_tokens=limits.max_chunk_size_tokens, chunk_overlap_tokens=limits.chunk_overlap_tokens
@@ -202,56 +254,103 @@ class Ingestion:
         windows = [
             IndexedWindow(number, chunk.start, chunk.end, start, end, vector) for (number, chunk, (start, end)), vector in zip(places, vectors, strict=True)
         ]
-        blob = await self._blobs.put_bytes(canonical_text.dump(document))
-        await self._index.add(row.vector_store_id, row.id, windows)
-        usage = len(document.text.encode()) + sum(4 * len(vector) for vector in vectors)
-        await self._finish(row, {"status": "completed", "text_digest": blob.digest, "usage_bytes": usage})
+        await self._keep(row, document, windows)
 
-    async def _fail(self, row: VectorStoreFile, code: str, message: str) -> None:
-        await self._finish(row, {"status": "failed", "last_error": FileError.model_validate({"code": code, "message": message})})
-
-    async def _finish(self, row: VectorStoreFile, fields: dict[str, Any]) -> None:
-        """The file, its store and its batch, changed together. A file that was taken out meanwhile leaves nothing in the index."""
-        done = row.model_copy(update=fields)
-        changes: list[Change[Any]] = [Put(done)]
-        changes.append(Update(VectorStore, row.vector_store_id, lambda old: _grown(old, usage_bytes=done.usage_bytes, **{"in_progress": -1, done.status: 1})))
-        if row.batch_id is not None:
-            changes.append(Update(VectorStoreFileBatch, row.batch_id, lambda old: _batch_grown(old, **{"in_progress": -1, done.status: 1})))
+    async def _content(self, row: VectorStoreFile) -> bytes:
+        file = await self._store.get(File, row.id)
+        if file is None:
+            raise SearchError("The uploaded file was deleted before it was read.")
         try:
-            await self._store.commit(changes, require=[Exists(VectorStoreFile, row.key), Exists(VectorStore, row.vector_store_id)])
-        except NotFound:
-            await self._index.delete_file(row.vector_store_id, row.id)
+            return await self._blobs.read(file.digest)
+        except StoreError as error:  # to try again would not bring it back
+            raise SearchError("The content of the file is not on the disk any more. Upload it again.") from error
+
+    async def _keep(self, row: VectorStoreFile, document: ParsedDocument, windows: Sequence[IndexedWindow]) -> None:
+        """Text, windows and status; nothing of it when the file was taken out meanwhile."""
+        usage = len(document.text.encode()) + sum(4 * len(window.vector) for window in windows)
+        text = await self._blobs.put_bytes(canonical_text.dump(document))
+        try:
+            is_kept = await self._publish(row, windows, {"status": "completed", "text_digest": text.digest, "usage_bytes": usage})
+        except Exception:  # but not when cancelled: it may have been committed
+            await self._blobs.delete(text.digest)
+            raise
+        if not is_kept:
+            await self._blobs.delete(text.digest)
+
+    async def _publish(self, row: VectorStoreFile, windows: Sequence[IndexedWindow], fields: dict[str, Any]) -> bool:
+        async with self._indexing:
+            current = await self._store.get(VectorStoreFile, row.key)
+            if current is None or not is_same_work(current, row):
+                return False
+            await self._index.add(row.vector_store_id, row.id, windows)
+            is_kept = await self._finish(row, fields)
+            if not is_kept:
+                await self._index.delete_file(row.vector_store_id, row.id)
+            return is_kept
+
+    async def _finish(self, row: VectorStoreFile, fields: dict[str, Any]) -> bool:
+        """Whether the row is still in progress and so could be finished."""
+        finishing = FinishFile(row, lambda current: current.model_copy(update=fields))
+        return (await self._store.commit([finishing]))[finishing]
 
     # ── Taking out ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def remove_file(self, row: VectorStoreFile) -> None:
-        """Take a file out of a vector store, its text and vectors included. The uploaded file stays."""
-        shrink = Update(VectorStore, row.vector_store_id, lambda old: _grown(old, usage_bytes=-row.usage_bytes, **{row.status: -1, "total": -1}))
-        await self._store.commit([Delete(VectorStoreFile, row.key), shrink], require=[Exists(VectorStoreFile, row.key)])
-        await self._index.delete_file(row.vector_store_id, row.id)
-        await self._forget_text(row)
+    async def remove_file(self, key: str) -> None:
+        """Take a file out of a vector store, its text and vectors included. The uploaded file stays. Raises NotFound."""
+        removing = RemoveFile(key)
+        await self._forget([(await self._store.commit([removing]))[removing]])
 
-    async def remove_file_everywhere(self, file_id: str) -> None:
-        """An uploaded file is deleted: no vector store keeps it."""
-        async for row in self._store.list_all(VectorStoreFile, parent={"file_id": file_id}):
-            await self.remove_file(row)
+    async def delete_file(self, file: File) -> None:
+        """Delete an uploaded file: out of every vector store, and out of every list of an assistant's or a thread's. Raises NotFound."""
+        deleting = DeleteFile(file.id, _unknown_file(file.id))
+        rows = (await self._store.commit([deleting, await self._dropping(Assistant, file.id), await self._dropping(Thread, file.id)]))[deleting]
+        await self._blobs.delete(file.digest)
+        await self._forget(rows)
+
+    async def _dropping(self, kind: type[Holder], file_id: str) -> UpdateEach[Holder]:
+        holders = [holder.id async for holder in self._store.list_all(kind) if file_id in holder.tool_resources.code_file_ids()]
+        return UpdateEach(kind, holders, lambda holder: _without(holder, file_id))
 
     async def remove_store(self, store_id: str) -> None:
-        """Delete a vector store with all texts and vectors. The uploaded files stay."""
-        rows = [row async for row in self._store.list_all(VectorStoreFile, parent={"vector_store_id": store_id})]
-        children = [DeleteChildren(kind, {"vector_store_id": store_id}) for kind in (VectorStoreFile, VectorStoreFileBatch)]
-        await self._store.commit([Delete(VectorStore, store_id), *children])
-        await self._index.delete_store(store_id)
-        for row in rows:
-            await self._forget_text(row)
+        """Delete a vector store with all texts and vectors. The uploaded files stay. Raises NotFound."""
+        deleting = DeleteStore(store_id)
+        rows = (await self._store.commit([deleting]))[deleting]
+        await self._forget_texts(rows)
+        async with self._indexing:
+            await self._index.delete_store(store_id)
 
-    async def _forget_text(self, row: VectorStoreFile) -> None:
-        if row.text_digest is not None and not await self._store.count(VectorStoreFile, where={"text_digest": row.text_digest}):
-            await self._blobs.delete(row.text_digest)
+    async def cancel_batch(self, batch_id: str) -> VectorStoreFileBatch:
+        """Cancel what a batch has still in progress. A worker that is at one of its files finds that out and leaves nothing behind. Raises NotFound."""
+        cancelling = CancelBatch(batch_id)
+        return (await self._store.commit([cancelling]))[cancelling]
+
+    async def _forget(self, rows: Sequence[VectorStoreFile]) -> None:
+        """Texts and windows of files that were taken out. One that was added again, and is completed by now, has its own windows in the index."""
+        await self._forget_texts(rows)
+        for row in rows:
+            async with self._indexing:
+                again = await self._store.get(VectorStoreFile, row.key)
+                if again is None or again.status != "completed":
+                    await self._index.delete_file(row.vector_store_id, row.id)
+
+    async def _forget_texts(self, rows: Sequence[VectorStoreFile]) -> None:
+        for row in rows:
+            if row.text_digest is not None:
+                await self._blobs.delete(row.text_digest)
+
+
+def check_not_expired(store: VectorStore, now: int) -> None:
+    """Raises RequestError for a vector store that cannot be used any more."""
+    if store.at(now).status == "expired":
+        raise RequestError(f"Vector store {store.id} is expired. Make another one of its files.", code="vector_store_expired")
+
+
+def _unknown_file(file_id: str) -> NotFound:
+    return NotFound(f"No such File object: {file_id}", param="id")
 
 
 def _exist(files: Sequence[FileToAdd]) -> tuple[Precondition, ...]:
-    return tuple(Exists(File, file.file_id, NotFound(f"No such File object: {file.file_id}", param="id")) for file in files)
+    return tuple(Exists(File, file.file_id, _unknown_file(file.file_id)) for file in files)
 
 
 def _resolved(chunking: ChunkingStrategy | None) -> StaticChunkingStrategy:
@@ -266,17 +365,7 @@ def _resolved(chunking: ChunkingStrategy | None) -> StaticChunkingStrategy:
     return strategy
 
 
-def _counted(counts: FileCounts, deltas: dict[str, int]) -> FileCounts:
-    return counts.model_copy(update={name: max(0, getattr(counts, name) + delta) for name, delta in deltas.items()})
-
-
-def _grown(store: VectorStore, *, usage_bytes: int = 0, **deltas: int) -> VectorStore:
-    counts = _counted(store.file_counts, deltas)
-    status = store.status if store.status == "expired" else "in_progress" if counts.in_progress else "completed"
-    return store.model_copy(update={"file_counts": counts, "status": status, "usage_bytes": max(0, store.usage_bytes + usage_bytes)})
-
-
-def _batch_grown(batch: VectorStoreFileBatch, **deltas: int) -> VectorStoreFileBatch:
-    counts = _counted(batch.file_counts, deltas)
-    status = "completed" if batch.status == "in_progress" and not counts.in_progress else batch.status
-    return batch.model_copy(update={"file_counts": counts, "status": status})
+def _without(holder: Holder, file_id: str) -> Holder:
+    kept = [each for each in holder.tool_resources.code_file_ids() if each != file_id]
+    resources = holder.tool_resources.model_copy(update={"code_interpreter": CodeInterpreterResources(file_ids=kept)})
+    return holder.model_copy(update={"tool_resources": resources})

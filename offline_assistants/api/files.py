@@ -2,24 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from pathlib import PurePosixPath
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Form, Query, UploadFile
+from fastapi import APIRouter, Form, Query, Request, UploadFile
 from fastapi import File as FilePart
 from fastapi.responses import FileResponse, Response
+from fastapi.routing import APIRoute
 
 from offline_assistants.api.parts import Parts, PartsDep, deleted, page_of
 from offline_assistants.api.requests import Order
 from offline_assistants.api.resources import unknown_file
-from offline_assistants.domain.objects import Assistant, CodeInterpreterResources, File, FilePurpose, Thread
-from offline_assistants.errors import RequestError
-from offline_assistants.store.changes import Change, Delete, Exists, Put, Update
+from offline_assistants.domain.objects import File, FilePurpose
+from offline_assistants.errors import OfflineAssistantsError, RequestError
+from offline_assistants.store.changes import Put
 
-router = APIRouter(prefix="/v1/files")
 READ_SIZE = 1024 * 1024
-Holder = TypeVar("Holder", Assistant, Thread)
+FORM_BYTES = 64 * 1024
+"""What a form may have beside its file: names, boundaries, the purpose."""
+
+
+class SizeLimitedRoute(APIRoute):
+    """A body that says beforehand that it is too large is refused before a byte of it is kept."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        answer = super().get_route_handler()
+
+        async def answer_if_small(request: Request) -> Response:
+            parts: Parts = request.app.state.parts
+            length = request.headers.get("content-length", "0")
+            if length.isdigit() and int(length) > parts.max_file_bytes + FORM_BYTES:
+                raise _too_large(int(length), parts.max_file_bytes)
+            return await answer(request)
+
+        return answer_if_small
+
+
+router = APIRouter(prefix="/v1/files", route_class=SizeLimitedRoute)
+
+
+def _too_large(num_bytes: int, max_bytes: int) -> RequestError:
+    return RequestError(f"The file has {num_bytes} bytes; at most {max_bytes} are accepted.", param="file", code="file_too_large")
 
 
 async def get_file(parts: Parts, file_id: str) -> File:
@@ -34,10 +58,15 @@ async def create_file(
     parts: PartsDep,
     file: Annotated[UploadFile, FilePart()],
     purpose: Annotated[Literal["assistants", "batch", "fine-tune", "vision", "user_data", "evals"], Form()],
+    expiry_anchor: Annotated[str | None, Form(alias="expires_after[anchor]")] = None,
+    expiry_seconds: Annotated[str | None, Form(alias="expires_after[seconds]")] = None,
 ) -> dict[str, Any]:
     """The content is on the disk when this answers."""
+    if expiry_anchor is not None or expiry_seconds is not None:
+        message = "'expires_after' is not supported yet: files are kept until they are deleted. Leave it out."
+        raise RequestError(message, param="expires_after", code="unsupported_parameter")
     if file.size is not None and file.size > parts.max_file_bytes:
-        raise RequestError(f"The file has {file.size} bytes; at most {parts.max_file_bytes} are accepted.", param="file", code="file_too_large")
+        raise _too_large(file.size, parts.max_file_bytes)
     blob = await parts.blobs.put(_chunks(file))
     stored = File(
         id=parts.ids.new("file-"),
@@ -47,7 +76,11 @@ async def create_file(
         purpose=purpose,
         digest=blob.digest,
     )
-    await parts.store.commit([Put(stored)])
+    try:
+        await parts.store.commit([Put(stored)])
+    except OfflineAssistantsError:
+        await parts.blobs.delete(blob.digest)
+        raise
     return stored.wire()
 
 
@@ -83,20 +116,5 @@ async def download_file(file_id: str, parts: PartsDep) -> Response:
 @router.delete("/{file_id}")
 async def delete_file(file_id: str, parts: PartsDep) -> dict[str, Any]:
     """Also out of every vector store and every code_interpreter list."""
-    file = await get_file(parts, file_id)
-    await parts.ingestion.remove_file_everywhere(file_id)
-    changes: list[Change[Any]] = [Delete(File, file_id)]
-    for kind in (Assistant, Thread):
-        async for holder in parts.store.list_all(kind):
-            if file_id in holder.tool_resources.code_file_ids():
-                changes.append(Update(kind, holder.id, lambda old: _without(old, file_id)))
-    await parts.store.commit(changes, require=[Exists(File, file_id, unknown_file(file_id))])
-    if not await parts.store.count(File, where={"digest": file.digest}):
-        await parts.blobs.delete(file.digest)
+    await parts.ingestion.delete_file(await get_file(parts, file_id))
     return deleted(file_id, "file")
-
-
-def _without(holder: Holder, file_id: str) -> Holder:
-    kept = [each for each in holder.tool_resources.code_file_ids() if each != file_id]
-    resources = holder.tool_resources.model_copy(update={"code_interpreter": CodeInterpreterResources(file_ids=kept)})
-    return holder.model_copy(update={"tool_resources": resources})

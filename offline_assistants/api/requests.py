@@ -203,6 +203,10 @@ class CreateVectorStoreFile(Shape):
     chunking_strategy: ChunkingStrategy | None = None
 
 
+class ModifyVectorStoreFile(Shape):
+    attributes: CheckedAttributes | None
+
+
 class CreateFileBatch(Shape):
     file_ids: list[str] = Field(default=[], max_length=2000)
     files: list[CreateVectorStoreFile] = Field(default=[], max_length=2000)

@@ -8,11 +8,20 @@ from typing import Any
 from fastapi import APIRouter, Response
 
 from offline_assistants.api.parts import Parts, PartsDep, deleted, page_of
-from offline_assistants.api.requests import CreateFileBatch, CreateVectorStore, CreateVectorStoreFile, Limit, ModifyVectorStore, Order, SearchVectorStore
+from offline_assistants.api.requests import (
+    CreateFileBatch,
+    CreateVectorStore,
+    CreateVectorStoreFile,
+    Limit,
+    ModifyVectorStore,
+    ModifyVectorStoreFile,
+    Order,
+    SearchVectorStore,
+)
 from offline_assistants.api.resources import unknown_vector_store
 from offline_assistants.domain.objects import FileStatus, VectorStore, VectorStoreFile, VectorStoreFileBatch, vector_store_file_key
 from offline_assistants.errors import NotFound, RequestError
-from offline_assistants.ingestion import FileToAdd
+from offline_assistants.ingestion import FileToAdd, check_not_expired
 from offline_assistants.store.changes import Update
 
 router = APIRouter(prefix="/v1/vector_stores")
@@ -20,18 +29,23 @@ POLL_HEADERS = {"openai-poll-after-ms": "250"}
 
 
 async def get_store(parts: Parts, vector_store_id: str) -> VectorStore:
+    """As it is now: expired when its time has come."""
     store = await parts.store.get(VectorStore, vector_store_id)
     if store is None:
         raise unknown_vector_store(vector_store_id)
-    return store
+    return store.at(parts.now())
 
 
 async def get_store_file(parts: Parts, vector_store_id: str, file_id: str) -> VectorStoreFile:
     await get_store(parts, vector_store_id)
     row = await parts.store.get(VectorStoreFile, vector_store_file_key(vector_store_id, file_id))
     if row is None:
-        raise NotFound(f"No file found with id '{file_id}' in vector store '{vector_store_id}'.")
+        raise unknown_store_file(vector_store_id, file_id)
     return row
+
+
+def unknown_store_file(vector_store_id: str, file_id: str) -> NotFound:
+    return NotFound(f"No file found with id '{file_id}' in vector store '{vector_store_id}'.")
 
 
 async def get_batch(parts: Parts, vector_store_id: str, batch_id: str) -> VectorStoreFileBatch:
@@ -50,14 +64,13 @@ async def create_vector_store(parts: PartsDep, body: CreateVectorStore | None = 
     body = body or CreateVectorStore()
     files = [FileToAdd(file_id, body.chunking_strategy) for file_id in body.file_ids]
     plan = await parts.ingestion.plan_store(files, name=body.name, description=body.description, expires_after=body.expires_after, metadata=body.metadata)
-    await parts.ingestion.carry_out(plan)
-    return plan.store.wire()
+    return (await parts.ingestion.carry_out(plan)).store.wire()
 
 
 @router.get("")
 async def list_vector_stores(parts: PartsDep, limit: Limit = 20, order: Order = "desc", after: str | None = None, before: str | None = None) -> dict[str, Any]:
     page = await parts.store.list_page(VectorStore, limit=limit, order=order, after=after, before=before)
-    return page_of(page.items, has_more=page.has_more)
+    return page_of([store.at(parts.now()) for store in page.items], has_more=page.has_more)
 
 
 @router.get("/{vector_store_id}")
@@ -76,7 +89,7 @@ async def modify_vector_store(vector_store_id: str, body: ModifyVectorStore, par
         return store.model_copy(update=fields).used(store.last_active_at or store.created_at)
 
     update = Update(VectorStore, vector_store_id, change, unknown_vector_store(vector_store_id))
-    return (await parts.store.commit([update]))[update].wire()
+    return (await parts.store.commit([update]))[update].at(parts.now()).wire()
 
 
 @router.delete("/{vector_store_id}")
@@ -90,8 +103,8 @@ async def delete_vector_store(vector_store_id: str, parts: PartsDep) -> dict[str
 @router.post("/{vector_store_id}/search")
 async def search_vector_store(vector_store_id: str, body: SearchVectorStore, parts: PartsDep) -> dict[str, Any]:
     """The passages that answer the queries, best first."""
-    await get_store(parts, vector_store_id)
-    for name in ("filters", "ranking_options"):
+    check_not_expired(await get_store(parts, vector_store_id), parts.now())
+    for name in ("rewrite_query", "filters", "ranking_options"):
         if getattr(body, name):
             raise RequestError(f"'{name}' is not supported yet. Leave it out.", param=name, code="unsupported_parameter")
     queries = [body.query] if isinstance(body.query, str) else body.query
@@ -119,8 +132,7 @@ async def search_vector_store(vector_store_id: str, body: SearchVectorStore, par
 async def create_vector_store_file(vector_store_id: str, body: CreateVectorStoreFile, parts: PartsDep) -> dict[str, Any]:
     store = await get_store(parts, vector_store_id)
     plan = await parts.ingestion.plan_files(store, [FileToAdd(body.file_id, body.chunking_strategy, body.attributes)])
-    await parts.ingestion.carry_out(plan)
-    row = plan.files[0] if plan.files else await get_store_file(parts, vector_store_id, body.file_id)
+    [row] = (await parts.ingestion.carry_out(plan)).files
     return row.wire()
 
 
@@ -159,10 +171,24 @@ async def retrieve_vector_store_file(vector_store_id: str, file_id: str, parts: 
     return (await get_store_file(parts, vector_store_id, file_id)).wire()
 
 
+@router.post("/{vector_store_id}/files/{file_id}")
+async def modify_vector_store_file(vector_store_id: str, file_id: str, body: ModifyVectorStoreFile, parts: PartsDep) -> dict[str, Any]:
+    """Its attributes are replaced as a whole."""
+    await get_store(parts, vector_store_id)
+    update = Update(
+        VectorStoreFile,
+        vector_store_file_key(vector_store_id, file_id),
+        lambda row: row.model_copy(update={"attributes": body.attributes or {}}),
+        unknown_store_file(vector_store_id, file_id),
+    )
+    return (await parts.store.commit([update]))[update].wire()
+
+
 @router.delete("/{vector_store_id}/files/{file_id}")
 async def delete_vector_store_file(vector_store_id: str, file_id: str, parts: PartsDep) -> dict[str, Any]:
     """The uploaded file stays."""
-    await parts.ingestion.remove_file(await get_store_file(parts, vector_store_id, file_id))
+    row = await get_store_file(parts, vector_store_id, file_id)
+    await parts.ingestion.remove_file(row.key)
     return deleted(file_id, "vector_store.file.deleted")
 
 
@@ -183,8 +209,8 @@ async def retrieve_vector_store_file_content(vector_store_id: str, file_id: str,
 async def create_file_batch(vector_store_id: str, body: CreateFileBatch, parts: PartsDep) -> dict[str, Any]:
     store = await get_store(parts, vector_store_id)
     plan = await parts.ingestion.plan_files(store, _batch_files(body), as_batch=True)
-    await parts.ingestion.carry_out(plan)
-    return plan.batch.wire() if plan.batch else {}
+    batch = (await parts.ingestion.carry_out(plan)).batch
+    return batch.wire() if batch else {}
 
 
 def _batch_files(body: CreateFileBatch) -> Sequence[FileToAdd]:
@@ -198,6 +224,13 @@ def _batch_files(body: CreateFileBatch) -> Sequence[FileToAdd]:
 async def retrieve_file_batch(vector_store_id: str, batch_id: str, parts: PartsDep, response: Response) -> dict[str, Any]:
     response.headers.update(POLL_HEADERS)
     return (await get_batch(parts, vector_store_id, batch_id)).wire()
+
+
+@router.post("/{vector_store_id}/file_batches/{batch_id}/cancel")
+async def cancel_file_batch(vector_store_id: str, batch_id: str, parts: PartsDep) -> dict[str, Any]:
+    """What is done stays; a batch that is done stays as it is."""
+    batch = await get_batch(parts, vector_store_id, batch_id)
+    return (await parts.ingestion.cancel_batch(batch.id)).wire()
 
 
 @router.get("/{vector_store_id}/file_batches/{batch_id}/files")

@@ -41,8 +41,8 @@ class BlobStore:
         self._min_free_bytes = min_free_bytes
         self._threads = ThreadPoolExecutor(num_threads, thread_name_prefix="blobs")
         self._lock = threading.Lock()
-        self._num_puts: Counter[str] = Counter()
-        """How often each content arrived since the start and was not taken back."""
+        self._num_uses: Counter[str] = Counter()
+        """How many objects name each content, and how many are about to."""
 
     @classmethod
     @asynccontextmanager
@@ -56,7 +56,10 @@ class BlobStore:
             await asyncio.to_thread(blobs._threads.shutdown)
 
     async def put(self, chunks: AsyncIterator[bytes]) -> BlobInfo:
-        """Keep a content as it arrives. On the disk when this returns, gone when it raises. Raises StoreFull, StoreError, and what `chunks` raises."""
+        """Keep a content as it arrives. On the disk when this returns, gone when it raises. Raises StoreFull, StoreError, and what `chunks` raises.
+
+        It counts as one use: call `delete` once when the object that names it is deleted, or could not be committed.
+        """
         arrival = await self._call(_Arrival, self._directory / "unfinished")
         try:
             async for chunk in chunks:
@@ -82,14 +85,14 @@ class BlobStore:
         return self._directory / digest[:2] / digest
 
     async def delete(self, digest: str) -> None:
-        """Forget a content that no object names any more; no error if there is none.
-
-        Each call takes back one `put`. So a content that just arrived a second time stays although its first file is deleted before the second is committed.
-        """
+        """An object that named the content is gone: takes back one use. The content goes with the last; no error if there is none."""
         await self._call(self._delete, self.path(digest))
 
-    async def sweep(self, in_use: set[str]) -> int:
-        """Forget what is not in use, except what arrived since the start: its object may not be committed yet. Returns how many."""
+    async def sweep(self, in_use: Counter[str]) -> int:
+        """At start: count the objects that name each content, and forget what none of them names. Returns how many were forgotten.
+
+        What arrived meanwhile stays: its object may not be committed yet.
+        """
         return await self._call(self._sweep, in_use)
 
     # ── On the threads ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -117,7 +120,7 @@ class BlobStore:
         info = arrival.finish()
         path = self.path(info.digest)
         with self._lock:
-            self._num_puts[info.digest] += 1
+            self._num_uses[info.digest] += 1
             if not path.exists():
                 path.parent.mkdir(mode=0o700, exist_ok=True)
                 arrival.path.rename(path)
@@ -127,16 +130,18 @@ class BlobStore:
 
     def _delete(self, path: Path) -> None:
         with self._lock:
-            self._num_puts[path.name] -= 1
-            if self._num_puts[path.name] <= 0:
-                del self._num_puts[path.name]
+            self._num_uses[path.name] -= 1
+            if self._num_uses[path.name] <= 0:
+                del self._num_uses[path.name]
                 path.unlink(missing_ok=True)
 
-    def _sweep(self, in_use: set[str]) -> int:
+    def _sweep(self, in_use: Counter[str]) -> int:
         num_swept = 0
+        with self._lock:
+            self._num_uses.update(in_use)
         for path in self._directory.glob("??/*"):
             with self._lock:
-                if path.name not in in_use and path.name not in self._num_puts:
+                if path.name not in self._num_uses:
                     path.unlink(missing_ok=True)
                     num_swept += 1
         return num_swept

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -120,13 +121,29 @@ async def test_a_content_that_arrived_again_outlives_the_deletion_of_the_first(b
     assert not blobs.path(info.digest).exists()
 
 
+async def test_a_content_from_before_the_start_outlives_all_but_its_last_use(tmp_path: Path) -> None:
+    async with BlobStore.open(tmp_path) as blobs:
+        info = await blobs.put_bytes(b"abc")
+        await blobs.put_bytes(b"abc")
+    async with BlobStore.open(tmp_path) as blobs:
+        await blobs.sweep(Counter({info.digest: 2}))
+        await blobs.put_bytes(b"abc")
+
+        await blobs.delete(info.digest)
+        await blobs.delete(info.digest)
+        assert await blobs.read(info.digest) == b"abc"
+        await blobs.delete(info.digest)
+
+        assert not blobs.path(info.digest).exists()
+
+
 async def test_sweeping_leaves_what_is_in_use_and_what_is_new(tmp_path: Path) -> None:
     async with BlobStore.open(tmp_path) as blobs:
         used, unused = await blobs.put_bytes(b"used"), await blobs.put_bytes(b"unused")
     async with BlobStore.open(tmp_path) as blobs:
         new = await blobs.put_bytes(b"new")
 
-        num_swept = await blobs.sweep({used.digest})
+        num_swept = await blobs.sweep(Counter([used.digest]))
 
         assert num_swept == 1
         assert not blobs.path(unused.digest).exists()
