@@ -13,7 +13,6 @@ from typing import Any, Literal, ParamSpec, TypeVar
 from offline_assistants.domain import run_state
 from offline_assistants.domain.ids import Clock, Ids
 from offline_assistants.domain.objects import (
-    ContentPart,
     FunctionCall,
     LastError,
     Message,
@@ -75,7 +74,7 @@ class ActiveRun:
         """Of the generation that the open step belongs to."""
         self.step: RunStep | None = None
         self.message: Message | None = None
-        self._draft: Callable[[], list[ContentPart]] = list
+        self._draft: Callable[[], dict[str, Any]] = dict
         self._store = store
         self._ids = ids
         self._now = now
@@ -138,7 +137,7 @@ class ActiveRun:
         now, closing = self._now(), list[StreamEvent]()
         if self.message is not None:
             details = MessageIncompleteDetails(reason=_WHY_INCOMPLETE.get(run.status, "run_failed"))
-            message = self.message.model_copy(update={"content": self._draft(), "status": "incomplete", "incomplete_at": now, "incomplete_details": details})
+            message = self.message.model_copy(update={**self._draft(), "status": "incomplete", "incomplete_at": now, "incomplete_details": details})
             closing.append(StreamEvent("thread.message.incomplete", message))
         if self.step is not None:
             status: Literal["completed", "failed", "cancelled", "expired"]
@@ -153,8 +152,8 @@ class ActiveRun:
         return closing
 
     @_uninterrupted
-    async def open_message(self, draft: Callable[[], list[ContentPart]]) -> Message:
-        """Begin a message and the step that creates it; `draft` tells what it holds by now, should the run end before the message does."""
+    async def open_message(self, draft: Callable[[], dict[str, Any]]) -> Message:
+        """Begin a message and the step that creates it; `draft` tells its fields as they are by now, should the run end before the message does."""
         now = self._now()
         message = Message(
             id=self._ids.new("msg_"),

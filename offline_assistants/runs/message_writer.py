@@ -63,12 +63,11 @@ class MessageWriter:
         self._say(self._citations.finish())
         self._link_files()
         self._publish("")
-        attachments = [Attachment(file_id=file_id, tools=[AttachmentTool(type="code_interpreter")]) for file_id in self._new_file_ids]
-        await self._active.close_message({"content": self._content(), "attachments": attachments}, usage, ending)
+        await self._active.close_message(self._fields(), usage, ending)
         self._message = None
 
     async def _open(self) -> None:
-        self._message = await self._active.open_message(self._content)
+        self._message = await self._active.open_message(self._fields)
         self._active.stream.publish(*(image_delta(self._message, index, file_id) for index, file_id in enumerate(self._image_ids)))
 
     def _say(self, pieces: Sequence[Piece]) -> None:
@@ -97,9 +96,12 @@ class MessageWriter:
         self._active.stream.publish(text_delta(self._message, index, value, is_first=not self._has_spoken, annotations=annotations))
         self._has_spoken = True
 
-    def _content(self) -> list[ContentPart]:
+    def _fields(self) -> dict[str, Any]:
+        """The message as it is by now."""
+        attachments = [Attachment(file_id=file_id, tools=[AttachmentTool(type="code_interpreter")]) for file_id in self._new_file_ids]
         images: list[ContentPart] = [ImageFilePart(image_file=ImageFile(file_id=file_id)) for file_id in self._image_ids]
-        return [*images, TextPart(text=Text(value=self._value, annotations=self._annotations))]
+        text = TextPart(text=Text(value=self._value, annotations=list(self._annotations)))
+        return {"content": [*images, text], "attachments": attachments}
 
 
 def file_path_annotations(value: str, files: Mapping[str, str]) -> list[FilePathAnnotation]:

@@ -30,7 +30,7 @@ PROTOCOL = 1
 _PRELOADED = ("numpy", "pandas", "matplotlib.pyplot")
 _MAX_INPUT_BYTES = 16 << 20
 """Of one frame: the host sends a file in pieces, and code is short."""
-_SECONDS_TO_SAY_HELLO = 60.0
+_SECONDS_TO_SAY_HELLO = 20.0
 _SECONDS_TO_REACT = 1.0
 """Between the interrupt and the kill."""
 _PIPE_BYTES = 64 * 1024
