@@ -43,7 +43,7 @@ router = APIRouter(prefix="/v1/files", route_class=SizeLimitedRoute)
 
 
 def _too_large(num_bytes: int, max_bytes: int) -> RequestError:
-    return RequestError(f"The file has {num_bytes} bytes; at most {max_bytes} are accepted.", param="file", code="file_too_large")
+    return RequestError(f"The upload has {num_bytes} bytes; at most {max_bytes} are accepted.", param="file", code="file_too_large")
 
 
 async def get_file(parts: Parts, file_id: str) -> File:

@@ -103,23 +103,6 @@ class CitationWriter:
                 yield _cite(halves[1])
 
 
-def cite(text: str, passages: Sequence[Passage]) -> list[Piece]:
-    """The citations of a whole answer: what a CitationWriter that is fed all of it gives."""
-    writer = CitationWriter(passages)
-    return [*writer.feed(text), *writer.finish()]
-
-
-def join(pieces: Sequence[Piece]) -> tuple[str, list[FileCitationAnnotation]]:
-    """A message's text with its markers, and an annotation for each."""
-    text = ""
-    annotations: list[FileCitationAnnotation] = []
-    for piece in pieces:
-        if isinstance(piece, Citation):
-            annotations.append(piece.annotation(len(text)))
-        text += piece.marker if isinstance(piece, Citation) else piece.text
-    return text, annotations
-
-
 def _cite(support: Support) -> Citation:
     passage = support.passage
     return Citation(passage, passage.text[support.start : support.end], passage.start_index + support.start)

@@ -10,12 +10,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import httpx  # noqa: F401 chromadb imports it on the server's thread; half imported, it breaks the SDK on the client's
 import openai
 import pytest
 import uvicorn
 from openai.types.beta import Assistant, Thread
 
 from offline_assistants.bootstrap import build_app
+from offline_assistants.ports import Documents
 from offline_assistants.settings import Settings
 from offline_assistants.testing.hash_documents import HashDocuments
 from offline_assistants.testing.scripted_engine import ScriptedEngine
@@ -37,6 +39,7 @@ class LiveServer:
     data_dir: Path
     engine: ScriptedEngine = field(default_factory=ScriptedEngine)
     sandbox: ScriptedSandbox = field(default_factory=ScriptedSandbox)
+    documents: Documents = field(default_factory=HashDocuments)
     settings: dict[str, object] = field(default_factory=dict)
 
     def start(self) -> LiveServer:
@@ -59,7 +62,7 @@ class LiveServer:
     async def _serve(self) -> None:
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
         settings = Settings(**{"data_dir": self.data_dir, "min_free_disk_bytes": 0, **self.settings})
-        async with build_app(settings, engines=self.engine, documents=HashDocuments(), sandbox=self.sandbox) as opened:
+        async with build_app(settings, engines=self.engine, documents=self.documents, sandbox=self.sandbox) as opened:
             server = QuietServer(uvicorn.Config(opened.app, lifespan="off", log_config=None, timeout_graceful_shutdown=1))
             serving = asyncio.create_task(server.serve(sockets=[self._listener]))
             while not server.started:  # noqa: ASYNC110 uvicorn sets a flag and nothing else

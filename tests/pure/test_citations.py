@@ -6,7 +6,8 @@ import random
 
 import pytest
 
-from offline_assistants.file_search.citations import Citation, CitationWriter, TextPiece, cite, join
+from offline_assistants.domain.objects import FileCitationAnnotation
+from offline_assistants.file_search.citations import Citation, CitationWriter, Piece, TextPiece
 from offline_assistants.file_search.passages import Passage
 from offline_assistants.ports import Section
 
@@ -36,8 +37,24 @@ x = 3.5
 Clara Brandt founded the company in 1911. I hope this helps!"""
 
 
+def pieces_of(text: str, passages: list[Passage]) -> list[Piece]:
+    writer = CitationWriter(passages)
+    return [*writer.feed(text), *writer.finish()]
+
+
+def joined(pieces: list[Piece]) -> tuple[str, list[FileCitationAnnotation]]:
+    """A message's text with its markers, and an annotation for each."""
+    text = ""
+    annotations: list[FileCitationAnnotation] = []
+    for piece in pieces:
+        if isinstance(piece, Citation):
+            annotations.append(piece.annotation(len(text)))
+        text += piece.marker if isinstance(piece, Citation) else piece.text
+    return text, annotations
+
+
 def citations(text: str, passages: list[Passage] = PASSAGES) -> list[Citation]:
-    return [piece for piece in cite(text, passages) if isinstance(piece, Citation)]
+    return [piece for piece in pieces_of(text, passages) if isinstance(piece, Citation)]
 
 
 @pytest.mark.parametrize(
@@ -85,7 +102,7 @@ def test_what_no_passage_says_is_not_cited(sentence: str):
 
 
 def test_markers_stand_right_after_the_sentence():
-    text, annotations = join(cite(ANSWER, PASSAGES))
+    text, annotations = joined(pieces_of(ANSWER, PASSAGES))
 
     assert text == ANSWER.replace("warranty. Is", "warranty.【0:0†source】 Is").replace("warranty. Repairs", "warranty.【0:0†source】 Repairs").replace(
         "working days.", "working days.【0:0†source】"
@@ -98,7 +115,7 @@ def test_markers_stand_right_after_the_sentence():
 def test_the_pieces_in_which_text_comes_make_no_difference(seed: int):
     numbers = random.Random(seed)
     writer = CitationWriter(PASSAGES)
-    pieces: list[TextPiece | Citation] = []
+    pieces: list[Piece] = []
     position = 0
     while position < len(ANSWER):
         length = numbers.choice([1, 1, 2, 3, 7, 40])
@@ -107,14 +124,14 @@ def test_the_pieces_in_which_text_comes_make_no_difference(seed: int):
 
     pieces += writer.finish()
 
-    assert join(pieces) == join(cite(ANSWER, PASSAGES))
+    assert joined(pieces) == joined(pieces_of(ANSWER, PASSAGES))
 
 
 @pytest.mark.parametrize(
     "text", ["", "\n", "  a  b \n\n c. \n", "x【y", "【", "a 【1】 b", "```", "1.", "* ", "a\n`b`\n-c\n12 d", "a\r\n\r\nb.\tc", "。。。", "—🙂\n"]
 )
 def test_text_that_is_not_cited_comes_back_unchanged(text: str):
-    assert join(cite(text, PASSAGES)) == (text, [])
+    assert joined(pieces_of(text, PASSAGES)) == (text, [])
 
 
 def test_text_flows_but_for_a_last_blank():
@@ -151,7 +168,7 @@ def test_markers_that_the_model_wrote_are_taken_out(written: str, shown: str):
     letter_by_letter = CitationWriter([])
     pieces = [piece for letter in written for piece in letter_by_letter.feed(letter)] + letter_by_letter.finish()
 
-    assert join(pieces) == join(cite(written, [])) == (shown, [])
+    assert joined(pieces) == joined(pieces_of(written, [])) == (shown, [])
 
 
 def test_a_sentence_made_of_two_has_two_citations():
@@ -204,4 +221,4 @@ def test_an_answer_in_japanese_is_cited():
 
 
 def test_without_passages_nothing_is_cited():
-    assert join(cite(ANSWER, [])) == (ANSWER.replace(" 【0:0†source】", ""), [])
+    assert joined(pieces_of(ANSWER, [])) == (ANSWER.replace(" 【0:0†source】", ""), [])

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
-from offline_assistants.file_search.ranking import WindowHit, fit_passages, fuse, num_windows, rank
+from offline_assistants.file_search.ranking import WindowHit, num_windows, rank
 
 
 def hit(file_id: str, chunk: int, similarity: float, *, store: str = "vs_one", window: tuple[int, int] = (0, 10)) -> WindowHit:
@@ -63,23 +61,5 @@ def test_nothing_found_is_nothing_ranked():
     assert rank([], max_num_results=10) == []
 
 
-def test_keyword_scores_lift_a_chunk_above_a_nearer_one():
-    hits = [hit("file-a", 0, 0.60), hit("file-b", 0, 0.58), hit("file-c", 0, 0.1)]
-
-    ranked = rank(hits, max_num_results=3, keyword_scores={("file-b", 0, 800): 12.0, ("file-a", 0, 800): 1.0})
-
-    assert ranked[0].file_id == "file-b"
-    assert 0 <= ranked[-1].score <= ranked[0].score <= 1
-
-
-def test_without_keyword_scores_the_similarities_stay_as_they_are():
-    assert fuse({("file-a", 0, 1): 0.3}, {}) == {("file-a", 0, 1): 0.3}
-
-
 def test_more_windows_are_asked_for_than_results():
     assert num_windows(20) >= 180
-
-
-@pytest.mark.parametrize(("budget", "kept"), [(0, []), (60, ["b", "c"]), (100, ["a"]), (130, ["a", "c"]), (1000, ["a", "b", "c"])])
-def test_passages_that_fit_are_kept_in_order(budget: int, kept: list[str]):
-    assert fit_passages(["a", "b", "c"], [100, 40, 20], budget) == kept
