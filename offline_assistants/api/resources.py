@@ -95,7 +95,7 @@ async def plan_attachments(parts: Parts, plan: ResourcesPlan, attachments: Seque
     if searched:
         store_ids = plan.resources.vector_store_ids()
         store = await parts.store.get(VectorStore, store_ids[0]) if store_ids else None
-        if store is not None:
+        if store is not None and store.at(parts.now()).status != "expired":
             plan.add(await parts.ingestion.plan_files(store, searched))
         else:
             made = await parts.ingestion.plan_store(searched, expires_after=THREAD_STORE_EXPIRES)

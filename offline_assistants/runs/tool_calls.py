@@ -160,8 +160,9 @@ class BuiltinTools:
     async def stores_in_progress(self, vector_store_ids: tuple[str, ...]) -> list[str]:
         """Those of the stores that are still being indexed. Raises OfflineAssistantsError for one that has expired."""
         stores = await self._store.get_many(VectorStore, vector_store_ids)
+        now = self._now()
         for store in stores.values():
-            if store.status == "expired":
+            if store.at(now).status == "expired":
                 raise OfflineAssistantsError(f"Vector store {store.id} is expired. Attach another one to the thread or the assistant.")
         return [store.id for store in stores.values() if store.status == "in_progress"]
 

@@ -330,6 +330,26 @@ def test_a_store_that_has_expired_says_so_and_is_not_searched(tmp_path: Path) ->
     live.stop()
 
 
+def test_a_run_on_an_expired_store_fails_and_an_attachment_makes_a_new_one(tmp_path: Path) -> None:
+    store_id = asyncio.run(make_expired_store(tmp_path / "data"))
+    live = LiveServer(tmp_path / "data").start()
+    with openai.OpenAI(base_url=live.url, api_key="none", max_retries=0) as client:
+        assistant = client.beta.assistants.create(model="scripted", tools=[{"type": "file_search"}])
+        messages = [{"role": "user", "content": "Hi"}]
+        thread = client.beta.threads.create(messages=messages, tool_resources={"file_search": {"vector_store_ids": [store_id]}})
+
+        failed = client.beta.threads.runs.create_and_poll(thread_id=thread.id, assistant_id=assistant.id, poll_interval_ms=20)
+        attachment = {"file_id": upload(client), "tools": [{"type": "file_search"}]}
+        client.beta.threads.messages.create(thread.id, role="user", content="Look.", attachments=[attachment])
+        done = client.beta.threads.runs.create_and_poll(thread_id=thread.id, assistant_id=assistant.id, poll_interval_ms=20)
+
+        assert (failed.status, failed.last_error.code) == ("failed", "server_error")
+        assert "expired" in failed.last_error.message
+        assert done.status == "completed"
+        assert client.beta.threads.retrieve(thread.id).tool_resources.file_search.vector_store_ids != [store_id]
+    live.stop()
+
+
 # ── Options ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
