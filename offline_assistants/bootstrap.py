@@ -149,8 +149,11 @@ async def _drop_unused_blobs(store: DuckDBStore, blobs: BlobStore) -> None:
 
 
 def _make_private(directory: Path) -> None:
-    directory.mkdir(parents=True, exist_ok=True)
-    directory.chmod(0o700)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        directory.chmod(0o700)
+    except OSError as error:
+        raise StoreError(f"The data directory {directory} cannot be used: {error.strerror}. Choose another with --data-dir.") from error
 
 
 def _now() -> int:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
+import logging
 import os
 import signal
 import socket
@@ -15,6 +17,8 @@ import uvicorn
 from offline_assistants.bootstrap import OpenServer, build_app
 from offline_assistants.errors import OfflineAssistantsError
 from offline_assistants.settings import Settings
+
+log = logging.getLogger(__name__)
 
 MAX_SOCKET_PATH = 107
 """Bytes in the address of a Unix socket (sun_path, without its zero)."""
@@ -32,6 +36,8 @@ async def serve_until_stopped(settings: Settings) -> None:
                 host, port = listener.getsockname()[:2]
                 shown = f"[{host}]" if ":" in host else host
                 print(f"offline-assistants serves on http://{shown}:{port}/v1", flush=True)  # noqa: T201 the one line that a person waits for
+                if not ipaddress.ip_address(host).is_loopback:
+                    log.warning("%s can be reached from other machines, and there are no keys: whoever reaches it can read and run everything in it", shown)
                 await _serve(opened, settings, [listener, local])
     settings.admin_socket.unlink(missing_ok=True)
 

@@ -22,7 +22,10 @@ class Settings(BaseSettings):
     models_dir: Path | None = Field(
         default=None, description="Where your GGUF files are; searched with all its subfolders. Default: models/ in the data directory."
     )
-    host: str = Field(default="127.0.0.1", description="The address to listen on. The default is reachable from this machine only.")
+    host: str = Field(
+        default="127.0.0.1",
+        description="The address to listen on. The default is reachable from this machine only. There are no keys: whoever reaches it may use it.",
+    )
     port: int = Field(default=8000, ge=0, le=65535, description="The port to listen on; 0 takes a free one.")
     allow_host: list[str] = Field(default=[], description="Further names that a Host header may carry, beside addresses and localhost.")
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$", description="debug, info, warning or error.")

@@ -91,6 +91,8 @@ def describe(problem: dict[str, Any], body: object) -> tuple[str, str | None, st
     param = dotted(problem["loc"], body)
     if kind == "json_invalid":
         return "We could not parse the JSON body of your request. Send one JSON object with the header Content-Type: application/json.", None, "invalid_json"
+    if problem["loc"] == ("body",):
+        return "The body has to be one JSON object, sent with the header Content-Type: application/json.", None, "invalid_json"
     if kind == "missing":
         return f"Missing required parameter: '{param}'.", param, "missing_required_parameter"
     if kind == "extra_forbidden":

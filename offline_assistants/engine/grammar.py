@@ -18,8 +18,8 @@ from offline_assistants.errors import EngineError, RequestError
 from offline_assistants.ports import Chat, ResponseFormat, ToolSpec
 
 _ANYTHING = "/(?s:.*)/"
-_WORDS = f"TEXT: {_ANYTHING} & ~/(?s:.*)<tool_(?s:.*)/"
-"""Text without anything that looks like a tag of ours: small models make up <tool_result> and <tool_call_2> where no call may be."""
+_WORDS = f"TEXT: {_ANYTHING} & ~/(?s:.*)<tool[-_.](?s:.*)/"
+"""Text without anything that looks like a tag of ours: small models make up <tool_result>, <tool-call> and <tool_call_2> where no call may be."""
 _SPACING = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 """JSON on one line, spaced as models know it: free whitespace lets a small model write spaces for ever."""
 

@@ -60,6 +60,14 @@ def test_bad_fields_are_400_with_their_place(server: LiveServer, body: Any, mess
     assert message is None or error["message"] == message
 
 
+def test_a_body_without_its_header_is_told_so(server: LiveServer) -> None:
+    for options in ({"content": b"{bad"}, {}):
+        response = httpx.post(f"{server.url}/assistants", **options)
+
+        assert (response.status_code, response.json()["error"]["code"]) == (400, "invalid_json")
+        assert "application/json" in response.json()["error"]["message"]
+
+
 @pytest.mark.parametrize("body", [b"{", b"[]", b'"text"', b"\xff\xfe"])
 def test_a_body_that_is_no_object_is_400(server: LiveServer, body: bytes) -> None:
     response = httpx.post(f"{server.url}/assistants", content=body, headers={"content-type": "application/json"})

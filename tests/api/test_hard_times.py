@@ -209,7 +209,9 @@ def test_a_name_that_others_on_the_network_can_announce_is_refused(server: LiveS
     assert httpx.get(f"{server.url}/models", headers={"host": "evil.local"}).status_code == 421
 
 
-@pytest.mark.parametrize(("arguments", "words"), [(["--port", "99999"], "--port"), (["--data-dir", "/tmp/" + "d" * 120], "--data-dir")])
+@pytest.mark.parametrize(
+    ("arguments", "words"), [(["--port", "99999"], "--port"), (["--data-dir", "/tmp/" + "d" * 120], "--data-dir"), (["--data-dir", "/proc/x"], "--data-dir")]
+)
 def test_a_bad_option_is_one_sentence(arguments: list[str], words: str) -> None:
     done = subprocess.run([sys.executable, "-m", "offline_assistants", "serve", *arguments], capture_output=True, text=True, check=False)
 
