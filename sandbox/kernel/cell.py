@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import array
 import ast
 import asyncio
 import builtins
+import contextlib
+import fcntl
 import inspect
 import io
 import linecache
@@ -12,6 +15,8 @@ import os
 import signal
 import socket
 import sys
+import termios
+import time
 import traceback
 import types
 from collections.abc import Callable
@@ -32,11 +37,23 @@ def serve_cells(control: socket.socket, output_fd: int) -> None:
             def show_image(png: bytes, request: int = request) -> None:
                 _flush()
                 control.sendall(frames.encode({"event": "image", "request": request}, png))
+                _wait_until_heard(control)
 
             _connect_output(output_fd)
             status = session.run(body.decode(), show_image)
             _flush()
             control.sendall(frames.encode({"event": "finished", "request": request, "status": status}))
+
+
+def _wait_until_heard(control: socket.socket) -> None:
+    """Until the supervisor has taken what was sent: an image and the text after it go two ways, and would overtake each other on a busy machine."""
+    deadline = time.monotonic() + 1
+    unread = array.array("i", [1])
+    with contextlib.suppress(OSError):
+        while unread[0] and time.monotonic() < deadline:
+            fcntl.ioctl(control.fileno(), termios.TIOCOUTQ, unread)
+            time.sleep(0.002)
+    time.sleep(0.005)
 
 
 class PythonSession:
