@@ -14,33 +14,10 @@ import openai
 from openai.types.beta import Thread
 from openai.types.beta.threads import Message, Run
 
+from scripts.demo import CODE_INSTRUCTIONS, SEARCH_INSTRUCTIONS
+
 MODEL = "smollm2-135m-instruct"
 MAX_COMPLETION_TOKENS = 1024
-
-SEARCH_INSTRUCTIONS = """You answer questions about the user's documents in one short sentence. You search first. Example:
-
-User: When do the gates open?
-Assistant: <tool_call>
-{"name": "file_search", "arguments": {"query": "opening time of the gates"}}
-</tool_call>"""
-
-CODE_INSTRUCTIONS = """You run the user's Python programs exactly as they are, then you answer in one short sentence. Example:
-
-User: What is the sum?
-
-Run this program:
-```python
-a = 2
-b = 3
-print("Sum:", a + b)
-```
-Assistant: <tool_call>
-```python
-a = 2
-b = 3
-print("Sum:", a + b)
-```
-</tool_call>"""
 
 
 @dataclass
