@@ -9,7 +9,7 @@ from fastapi import APIRouter, Response
 
 from offline_assistants.api.assistants import get_assistant
 from offline_assistants.api.parts import Parts, PartsDep, page_of, page_of_wires
-from offline_assistants.api.requests import CreateRun, CreateThreadAndRun, Include, Limit, ModifyMetadata, Order, RunOptions, SubmitToolOutputs
+from offline_assistants.api.requests import CreateMessage, CreateRun, CreateThreadAndRun, Include, Limit, ModifyMetadata, Order, RunOptions, SubmitToolOutputs
 from offline_assistants.api.resources import plan_resources
 from offline_assistants.api.sse import stream_response
 from offline_assistants.api.threads import get_thread, plan_messages, plan_thread
@@ -27,7 +27,14 @@ from offline_assistants.domain.objects import (
 from offline_assistants.errors import NotFound, RequestError
 
 router = APIRouter(prefix="/v1/threads")
-POLL_HEADERS = {"openai-poll-after-ms": "250"}
+POLL_AFTER_MS = "250"
+
+
+def _polled(run: Run, response: Response) -> dict[str, Any]:
+    """A run as JSON; while it is active, with how long to wait before looking again."""
+    if run.status in ACTIVE:
+        response.headers["openai-poll-after-ms"] = POLL_AFTER_MS
+    return run.wire()
 
 
 async def get_run(parts: Parts, thread_id: str, run_id: str) -> Run:
@@ -67,6 +74,9 @@ async def _new_run(parts: Parts, thread_id: str, body: RunOptions, resources: To
         parallel_tool_calls=body.parallel_tool_calls,
     )
     _check_tool_choice(run)
+    if run.truncation_strategy.type == "last_messages" and run.truncation_strategy.last_messages is None:
+        param = "truncation_strategy.last_messages"
+        raise RequestError(f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter")
     return run
 
 
@@ -93,14 +103,16 @@ def _check_tool_choice(run: Run) -> None:
         raise RequestError(f"Invalid value: 'tool_choice' names '{name}', which is not among the run's tools.", param="tool_choice", code="invalid_value")
 
 
-def _check_instructions(run: Run) -> None:
-    """Where the thread is empty, the instructions have to say what to do."""
-    if not run.instructions:
+async def _check_purpose(parts: Parts, run: Run, messages: list[CreateMessage]) -> None:
+    """Somebody has to say what to do: a user message (one of the new `messages`, or one that is in the thread), or instructions."""
+    if run.instructions or any(message.role == "user" for message in messages):
+        return
+    if not (await parts.store.list_page(Message, parent={"thread_id": run.thread_id}, where={"role": "user"}, limit=1)).items:
         raise RequestError("Run creation requires a Thread with a user message or an assistant with instructions.", code="invalid_thread")
 
 
 @router.post("/runs", response_model=None)
-async def create_thread_and_run(body: CreateThreadAndRun, parts: PartsDep) -> Response | dict[str, Any]:
+async def create_thread_and_run(body: CreateThreadAndRun, parts: PartsDep, response: Response) -> Response | dict[str, Any]:
     thread, plan = await plan_thread(parts, body.thread)
     resources = None
     if body.tool_resources is not None:
@@ -110,23 +122,27 @@ async def create_thread_and_run(body: CreateThreadAndRun, parts: PartsDep) -> Re
         plan.require += asked.require
         plan.stores += asked.stores
     run = await _new_run(parts, thread.id, body, resources)
-    if not body.thread.messages:
-        _check_instructions(run)
+    await _check_purpose(parts, run, body.thread.messages)
     run = await parts.supervisor.create(run, changes=plan.changes, require=plan.require, thread=thread)
     plan.start(parts.ingestion)
-    return stream_response(parts.supervisor.read(run.id)) if body.stream else run.wire()
+    return stream_response(parts.supervisor.read(run.id)) if body.stream else _polled(run, response)
 
 
 @router.post("/{thread_id}/runs", response_model=None)
-async def create_run(thread_id: str, body: CreateRun, parts: PartsDep, include: Include = []) -> Response | dict[str, Any]:  # noqa: B006 FastAPI copies it
+async def create_run(
+    thread_id: str,
+    body: CreateRun,
+    parts: PartsDep,
+    response: Response,
+    include: Include = [],  # noqa: B006 FastAPI copies it
+) -> Response | dict[str, Any]:
     async with parts.attaching if body.additional_messages else nullcontext():
         _, plan = await plan_messages(parts, await get_thread(parts, thread_id), body.additional_messages or [])
         run = await _new_run(parts, thread_id, body)
-        if not body.additional_messages and not await parts.store.count(Message, parent={"thread_id": thread_id}):
-            _check_instructions(run)
+        await _check_purpose(parts, run, body.additional_messages or [])
         run = await parts.supervisor.create(run, changes=plan.changes, require=plan.require)
     plan.start(parts.ingestion)
-    return stream_response(parts.supervisor.read(run.id), with_search_content=bool(include)) if body.stream else run.wire()
+    return stream_response(parts.supervisor.read(run.id), with_search_content=bool(include)) if body.stream else _polled(run, response)
 
 
 @router.get("/{thread_id}/runs")
@@ -140,10 +156,7 @@ async def list_runs(
 
 @router.get("/{thread_id}/runs/{run_id}")
 async def retrieve_run(thread_id: str, run_id: str, parts: PartsDep, response: Response) -> dict[str, Any]:
-    run = await get_run(parts, thread_id, run_id)
-    if run.status in ACTIVE:
-        response.headers.update(POLL_HEADERS)
-    return run.wire()
+    return _polled(await get_run(parts, thread_id, run_id), response)
 
 
 @router.post("/{thread_id}/runs/{run_id}")
@@ -153,15 +166,15 @@ async def modify_run(thread_id: str, run_id: str, body: ModifyMetadata, parts: P
 
 
 @router.post("/{thread_id}/runs/{run_id}/cancel")
-async def cancel_run(thread_id: str, run_id: str, parts: PartsDep) -> dict[str, Any]:
-    return (await parts.supervisor.cancel(await get_run(parts, thread_id, run_id))).wire()
+async def cancel_run(thread_id: str, run_id: str, parts: PartsDep, response: Response) -> dict[str, Any]:
+    return _polled(await parts.supervisor.cancel(await get_run(parts, thread_id, run_id)), response)
 
 
 @router.post("/{thread_id}/runs/{run_id}/submit_tool_outputs", response_model=None)
-async def submit_tool_outputs(thread_id: str, run_id: str, body: SubmitToolOutputs, parts: PartsDep) -> Response | dict[str, Any]:
+async def submit_tool_outputs(thread_id: str, run_id: str, body: SubmitToolOutputs, parts: PartsDep, response: Response) -> Response | dict[str, Any]:
     run = await get_run(parts, thread_id, run_id)
-    run, start = await parts.supervisor.submit_tool_outputs(run, {each.tool_call_id: each.output for each in body.tool_outputs})
-    return stream_response(parts.supervisor.read(run.id, start)) if body.stream else run.wire()
+    run, start = await parts.supervisor.submit_tool_outputs(run, [(each.tool_call_id, each.output) for each in body.tool_outputs])
+    return stream_response(parts.supervisor.read(run.id, start)) if body.stream else _polled(run, response)
 
 
 @router.get("/{thread_id}/runs/{run_id}/steps")

@@ -35,8 +35,10 @@ class ToolOutputsSubmitted:
 
 @dataclass(frozen=True, slots=True)
 class Requeued:
-    """The server ended while it ran; it begins again at its last saved step."""
+    """The server ended while it ran; it begins again after its last whole round."""
 
+    computed_until: int
+    """When it was last known to compute, in Unix seconds."""
     is_orderly: bool = False
     """The server was stopped. When it crashed, the run may have been the reason, so attempts are counted."""
 
@@ -92,7 +94,8 @@ TRANSITIONS: dict[RunStatus, dict[type[RunEvent], RunStatus]] = {
         TimedOut: "expired",
     },
     "requires_action": {ToolOutputsSubmitted: "queued", CancelRequested: "cancelling", TimedOut: "expired"},
-    "cancelling": {Stopped: "cancelled", Completed: "completed", TokenLimitReached: "incomplete", Failed: "failed", TimedOut: "expired"},
+    # A run may reach its end while it is being cancelled. It does not expire then: what its client asked for comes first.
+    "cancelling": {Stopped: "cancelled", Completed: "completed", TokenLimitReached: "incomplete", Failed: "failed"},
     "completed": {},
     "incomplete": {},
     "failed": {},
@@ -123,11 +126,9 @@ def _fields_set_by(run: Run, event: RunEvent, now: int) -> dict[str, Any]:
         case Started():
             return {"started_at": now}
         case ToolOutputsRequired():
-            # Time spent computing does not count against the client that has to answer now.
-            computed_s = now - run.started_at if run.started_at is not None else 0
-            return {"required_action": event.required_action, "expires_at": run.expires_at + computed_s if run.expires_at is not None else None}
+            return {"required_action": event.required_action, "expires_at": expiry(run, computed_until=now)}
         case Requeued():
-            return {"attempt": run.attempt + (not event.is_orderly)}
+            return {"attempt": run.attempt + (not event.is_orderly), "expires_at": expiry(run, computed_until=event.computed_until)}
         case ToolOutputsSubmitted() | CancelRequested():
             return {}
         case Stopped():
@@ -142,6 +143,13 @@ def _fields_set_by(run: Run, event: RunEvent, now: int) -> dict[str, Any]:
             return {"usage": event.usage}
         case _:
             assert_never(event)
+
+
+def expiry(run: Run, *, computed_until: int) -> int | None:
+    """When a run that computed until then expires: that time is given back, because one long prompt on a slow processor may outlast any limit."""
+    if run.expires_at is None or run.started_at is None:
+        return run.expires_at
+    return run.expires_at + max(0, computed_until - run.started_at)
 
 
 def mermaid() -> str:

@@ -1,6 +1,7 @@
 """A run while it is active: saves every change of it, of its steps and of its messages, and announces each after it was saved.
 
 Knows nothing of engines or tools. Everything that changes a run goes through one lock, so a cancel that arrives while a step is being saved waits its turn.
+Everything that it saves is fenced: only while the thread is the run's, and the run this writer's, does the store take it.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from offline_assistants.domain.objects import (
 from offline_assistants.domain.run_state import RunEvent, ToolOutputsSubmitted
 from offline_assistants.domain.stream_events import StreamEvent
 from offline_assistants.runs.event_stream import EventStream
-from offline_assistants.store.changes import Put, PutAlways, Unlock
+from offline_assistants.store.changes import Change, Holds, Put, PutAlways, Unlock
 from offline_assistants.store.duckdb_store import DuckDBStore
 
 _TERMINAL = frozenset(status for status, arrows in run_state.TRANSITIONS.items() if not arrows)
@@ -41,6 +42,11 @@ _WHY_INCOMPLETE: dict[str, MessageIncompleteReason] = {
     "failed": "run_failed",
     "incomplete": "max_tokens",
 }
+
+
+class StaleRun(run_state.IllegalTransition):
+    """The run is no longer there: its thread was deleted."""
+
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -66,8 +72,10 @@ def _uninterrupted(change: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, A
 class ActiveRun:
     """One run, its stream, and the step and message that are open, if any."""
 
-    def __init__(self, run: Run, *, store: DuckDBStore, ids: Ids, now: Clock, usage: Usage | None = None) -> None:
+    def __init__(self, run: Run, *, store: DuckDBStore, ids: Ids, now: Clock, usage: Usage | None = None, epoch: int = 0) -> None:
         self.run = run
+        self.epoch = epoch
+        """Which of the run's writers this is."""
         self.stream = EventStream()
         self.usage = usage or Usage()
         self.open_usage = Usage()
@@ -83,6 +91,11 @@ class ActiveRun:
     @property
     def is_over(self) -> bool:
         return self.run.status in _TERMINAL
+
+    async def _save(self, *changes: Change[Any]) -> None:
+        """All or nothing. Raises StaleRun, in which case nothing is kept."""
+        run = self.run
+        await self._store.commit(changes, require=[Holds(run.thread_id, run.id, self.epoch, StaleRun())])
 
     @_uninterrupted
     async def tell(self, event: RunEvent, *, only_from: Collection[RunStatus] | None = None) -> Run:
@@ -101,7 +114,7 @@ class ActiveRun:
         is_over = run.status in _TERMINAL
         closing = before + (self._close_what_is_open(run) if is_over and not before else [])
         saved = [PutAlways(event.data) for event in closing if isinstance(event.data, Message | RunStep)]
-        await self._store.commit([*saved, PutAlways(run), *([Unlock(run.thread_id)] if is_over else [])])
+        await self._save(*saved, PutAlways(run), *([Unlock(run.thread_id)] if is_over else []))
         self.run = run
         self.stream.publish(*closing, announcement)
         if is_over:
@@ -118,7 +131,7 @@ class ActiveRun:
             calls = step.step_details.tool_calls if isinstance(step.step_details, ToolCallsDetails) else []
             details = ToolCallsDetails(tool_calls=[_answered(call, outputs) for call in calls])
             step = self._completed_step({"step_details": details})
-            await self._store.commit([PutAlways(step), PutAlways(run)])
+            await self._save(PutAlways(step), PutAlways(run))
             self.run, self.step = run, None
             self.stream.publish(StreamEvent("thread.run.step.completed", step), announcement)
             return run
@@ -128,7 +141,7 @@ class ActiveRun:
         """Not a change of state, so nothing is announced."""
         async with self._lock:
             run = self.run.model_copy(update={"metadata": metadata})
-            await self._store.commit([Put(run)])
+            await self._store.commit([Put(run)])  # not fenced: it is allowed when the run is over, too
             self.run = run
             return run
 
@@ -167,7 +180,7 @@ class ActiveRun:
         step = self._new_step(MessageCreationDetails(message_creation=MessageCreation(message_id=message.id)))
         async with self._lock:
             self._check_is_active()
-            await self._store.commit([Put(step), Put(message)])
+            await self._save(Put(step), Put(message))
             self.step, self.message, self._draft = step, message, draft
             for event in ("thread.run.step.created", "thread.run.step.in_progress"):
                 self.stream.publish(StreamEvent(event, step))
@@ -187,7 +200,7 @@ class ActiveRun:
             if ending is not None:
                 await self._tell(ending, closing)
             else:
-                await self._store.commit([PutAlways(message), PutAlways(step)])
+                await self._save(PutAlways(message), PutAlways(step))
                 self.step = self.message = None
                 self.stream.publish(*closing)
 
@@ -197,7 +210,7 @@ class ActiveRun:
         step = self._new_step(ToolCallsDetails())
         async with self._lock:
             self._check_is_active()
-            await self._store.commit([Put(step)])
+            await self._save(Put(step))
             self.step = step
             self.stream.publish(StreamEvent("thread.run.step.created", step), StreamEvent("thread.run.step.in_progress", step))
         return step
@@ -207,7 +220,7 @@ class ActiveRun:
         """What the open step has called so far, and what came back."""
         async with self._lock:
             step = self._open_step().model_copy(update={"step_details": ToolCallsDetails(tool_calls=tool_calls), "usage": usage})
-            await self._store.commit([Put(step)])
+            await self._save(Put(step))
             self.step = step
 
     @_uninterrupted
@@ -215,7 +228,7 @@ class ActiveRun:
         """Every call of the open step has its result."""
         async with self._lock:
             step = self._completed_step({"step_details": ToolCallsDetails(tool_calls=tool_calls), "usage": usage})
-            await self._store.commit([PutAlways(step)])
+            await self._save(PutAlways(step))
             self.step = None
             self.stream.publish(StreamEvent("thread.run.step.completed", step))
 

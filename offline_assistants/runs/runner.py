@@ -38,7 +38,7 @@ from offline_assistants.domain.stream_events import arguments_delta, code_delta,
 from offline_assistants.errors import ContextOverflow, EngineBusy, OfflineAssistantsError, RequestError
 from offline_assistants.file_search.citations import CitationWriter
 from offline_assistants.ports import Chat, Delta, Engines, Finished, SamplingParams, TextDelta, ToolCallDelta, ToolCallStarted
-from offline_assistants.runs.active_run import ActiveRun
+from offline_assistants.runs.active_run import ActiveRun, StaleRun
 from offline_assistants.runs.history import History
 from offline_assistants.runs.message_writer import MessageWriter
 from offline_assistants.runs.progress import Progress
@@ -84,12 +84,14 @@ class Runner:
         self._max_answer_tokens = max_answer_tokens
 
     async def run(self, active: ActiveRun) -> None:
-        """Until the run is over or waits for its client. Only a cancellation escapes: every error ends the run as `failed` with its reason."""
+        """Until the run is over or waits for its client. Every error ends it as `failed` with its reason; a cancellation and StaleRun escape."""
         try:
-            await active.tell(Started())
             await self._wait_for_indexing(active.run)
+            await active.tell(Started())
             while await self._round(active):
                 pass
+        except StaleRun:
+            raise
         except OfflineAssistantsError as error:
             # A cancel may come between two steps; then the next one is refused, and the supervisor ends the run as cancelled.
             if active.run.status != "cancelling":
@@ -107,14 +109,11 @@ class Runner:
             await active.tell(Failed(code=code, message=error.message, usage=active.usage))
 
     async def _wait_for_indexing(self, run: Run) -> None:
-        """A run waits up to a minute for vector stores that are still being indexed."""
+        """A run stays queued up to a minute while its thread's vector store is being indexed; for the assistant's it does not wait."""
         if not any(tool.type == "file_search" for tool in run.tools):
             return
-        setting = await self._tools.setting(run)
         deadline = time.monotonic() + INDEXING_WAIT_S
-        while True:
-            if time.monotonic() > deadline or not await self._tools.stores_in_progress(setting.vector_store_ids):
-                return
+        while await self._tools.is_indexing(run) and time.monotonic() < deadline:  # noqa: ASYNC110 the store tells nobody
             await asyncio.sleep(0.2)
 
     async def _round(self, active: ActiveRun) -> bool:

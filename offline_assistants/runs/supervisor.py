@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Collection, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any
 
+from offline_assistants.domain import run_state
 from offline_assistants.domain.ids import Clock, Ids
 from offline_assistants.domain.objects import Message, MessageCreationDetails, Run, RunStatus, RunStep, Thread, Usage
 from offline_assistants.domain.run_state import CancelRequested, Failed, IllegalTransition, Requeued, RunEvent, Stopped, TimedOut
 from offline_assistants.domain.stream_events import StreamEvent
 from offline_assistants.errors import NotFound, OfflineAssistantsError, RequestError, RunIsActive, StoreError
-from offline_assistants.runs.active_run import ActiveRun
+from offline_assistants.runs.active_run import ActiveRun, StaleRun
 from offline_assistants.runs.runner import Runner
-from offline_assistants.store.changes import Change, Delete, Lock, NotLocked, Precondition, Put
+from offline_assistants.store.changes import Change, Delete, Lock, NotLocked, Precondition, Put, TakeOver
 from offline_assistants.store.duckdb_store import DuckDBStore
 
 log = logging.getLogger(__name__)
@@ -32,7 +33,7 @@ class ServerStops(OfflineAssistantsError):
 
 
 MAX_ATTEMPTS = 3
-"""How often a run begins anew after the server ended under it; a run that brings the server down must not do so for ever."""
+"""How often a run is begun; one that brings the server down each time must not do so for ever."""
 MIN_TIMER_S = 1.0
 FIRST_PAUSE_S, MAX_PAUSE_S = 0.5, 30.0
 """Between attempts to save the end of a run that the store refuses."""
@@ -82,22 +83,23 @@ class Supervisor:
             raise RequestError(f"Cannot cancel run with status '{active.run.status if active else run.status}'.") from None
         task = self._tasks.get(run.id)
         if task is None or task.done():
-            self._spawn(active, self._stop(active))
+            self._spawn(active, self._insist(active, Stopped(usage=active.usage)))
         else:
             task.cancel()
         return cancelling
 
-    async def submit_tool_outputs(self, run: Run, outputs: dict[str, str]) -> tuple[Run, int]:
-        """Take the client's results; the run is queued again. Answers with the run and where its stream goes on. Raises RequestError."""
+    async def submit_tool_outputs(self, run: Run, outputs: Sequence[tuple[str, str]]) -> tuple[Run, int]:
+        """Take the client's results (call id, output); the run is queued again. Answers with the run and where its stream goes on. Raises RequestError."""
         active = self._active.get(run.id)
         if active is None or active.run.required_action is None:
             raise RequestError(f'Runs in status "{active.run.status if active else run.status}" do not accept tool outputs.')
         wanted = [call.id for call in active.run.required_action.submit_tool_outputs.tool_calls]
-        if set(outputs) != set(wanted):
-            raise RequestError(f"Expected tool outputs for call_ids {wanted}, got {list(outputs)}")
+        got = [call_id for call_id, _ in outputs]
+        if sorted(got) != sorted(wanted):
+            raise RequestError(f"Expected tool outputs for call_ids {wanted}, got {got}")
         start = len(active.stream)
         try:
-            queued = await active.take_outputs(outputs)
+            queued = await active.take_outputs(dict(outputs))
         except IllegalTransition:
             raise RequestError(f'Runs in status "{active.run.status}" do not accept tool outputs.') from None
         self._start(active)
@@ -119,8 +121,8 @@ class Supervisor:
 
     # ── Tasks and timers ─────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _activate(self, run: Run, usage: Usage | None = None) -> ActiveRun:
-        active = ActiveRun(run, store=self._store, ids=self._ids, now=self._now, usage=usage)
+    def _activate(self, run: Run, usage: Usage | None = None, epoch: int = 0) -> ActiveRun:
+        active = ActiveRun(run, store=self._store, ids=self._ids, now=self._now, usage=usage, epoch=epoch)
         self._active[run.id] = active
         self._set_timer(active)
         return active
@@ -139,15 +141,14 @@ class Supervisor:
         except asyncio.CancelledError:
             if active.run.status != "cancelling":
                 raise  # the server stops; the run goes on when it is back
+        except StaleRun as error:
+            self._forget(active, error)
         except StoreError as error:
             # Not even the end of the run could be saved.
             active.stream.close(error)
             await self._insist(active, Failed(code="server_error", message=error.message, usage=active.usage))
         if active.run.status == "cancelling":
-            await self._stop(active)
-
-    async def _stop(self, active: ActiveRun) -> None:
-        await self._insist(active, Stopped(usage=active.usage))
+            await self._insist(active, Stopped(usage=active.usage))
 
     async def _insist(self, active: ActiveRun, event: RunEvent, *, only_from: Collection[RunStatus] | None = None) -> None:
         """Tell the run `event` until it has been saved: a run that cannot end would lock its thread for ever."""
@@ -155,6 +156,9 @@ class Supervisor:
         while not active.is_over:
             try:
                 await active.tell(event, only_from=only_from)
+            except StaleRun as error:
+                self._forget(active, error)
+                return
             except IllegalTransition:
                 return  # it went another way meanwhile
             except StoreError as error:
@@ -166,9 +170,19 @@ class Supervisor:
         log.info("run %s of thread %s: %s, %d tokens", active.run.id, active.run.thread_id, active.run.status, active.usage.total_tokens)
         if active.is_over:
             self._tasks.pop(active.run.id, None)
-            if (timer := self._timers.pop(active.run.id, None)) is not None:
-                timer.cancel()
+            self._drop_timer(active)
             asyncio.get_running_loop().call_later(STREAM_KEPT_S, self._active.pop, active.run.id, None)
+
+    def _forget(self, active: ActiveRun, why: StaleRun) -> None:
+        """The run is no longer ours; most likely its thread was deleted."""
+        self._active.pop(active.run.id, None)
+        self._tasks.pop(active.run.id, None)
+        self._drop_timer(active)
+        active.stream.close(why)
+
+    def _drop_timer(self, active: ActiveRun) -> None:
+        if (timer := self._timers.pop(active.run.id, None)) is not None:
+            timer.cancel()
 
     def _set_timer(self, active: ActiveRun) -> None:
         if active.run.expires_at is not None:
@@ -187,14 +201,18 @@ class Supervisor:
 
     async def _expire(self, active: ActiveRun) -> None:
         await self._insist(active, TimedOut(usage=active.usage), only_from=CAN_EXPIRE)
-        self._on_task_done(active)
-        if not active.is_over:
+        task = self._tasks.get(active.run.id)
+        if not active.is_over and active.run.id in self._active:
             self._set_timer(active)
+        elif task is not None and not task.done():
+            task.cancel()  # it still waits for what the run needs to begin
+        else:
+            self._on_task_done(active)
 
     # ── Beginning and end of the server ──────────────────────────────────────────────────────────────────────────────
 
     async def recover(self) -> None:
-        """Take up what was active when the server ended. What was half done is dropped and done again."""
+        """Take up what was active when the server ended: what waits goes on waiting, what computed begins again after its last whole round."""
         for run in await self._store.active_runs():
             try:
                 await self._recover(run)
@@ -203,37 +221,34 @@ class Supervisor:
 
     async def _recover(self, run: Run) -> None:
         steps = [step async for step in self._store.list_all(RunStep, parent={"run_id": run.id})]
-        usage = sum((step.usage for step in steps if step.usage and step.status == "completed"), Usage())
-        active = self._activate(run, usage)
-        if run.status == "requires_action":
-            active.step = next((step for step in reversed(steps) if step.status == "in_progress"), None)
-            active.usage = usage + (active.step.usage if active.step and active.step.usage else Usage())
-            return
-        await self._drop_half_done(steps)
+        take_over = TakeOver(run.thread_id, run.id)
+        ends_as = self._ending(run, steps)
+        goes_on = ends_as is None and run.status != "requires_action"
+        dropped = _after_last_round(steps) if goes_on else [step for step in steps if step.status == "in_progress" and step.type == "message_creation"]
+        epoch = (await self._store.commit([take_over, *_drop(dropped)]))[take_over]
+        kept = [step for step in steps if step not in dropped]
+        usage = sum((step.usage for step in kept if step.usage), Usage())
+        active = self._activate(run, usage, epoch)
+        active.step = next((step for step in kept if step.status == "in_progress"), None)
+        if ends_as is not None:
+            self._spawn(active, self._insist(active, ends_as(usage)))
+        elif goes_on:
+            if run.status == "in_progress":
+                await active.tell(Requeued(computed_until=_last_sign(run, steps)))
+            self._start(active)
+
+    def _ending(self, run: Run, steps: Sequence[RunStep]) -> Callable[[Usage], RunEvent] | None:
+        """How a run ends that is not to go on; None for one that is."""
         if run.status == "cancelling":
-            self._spawn(active, self._stop(active))
-        else:
-            await self._restart(active)
-
-    async def _restart(self, active: ActiveRun) -> None:
-        if active.run.attempt >= MAX_ATTEMPTS:
-            message = f"The server ended {active.run.attempt} times while this run was active. Create a new run to try again."
-            await active.tell(Failed(code="server_error", message=message, usage=active.usage))
-            self._on_task_done(active)
-            return
-        if active.run.status == "in_progress":
-            await active.tell(Requeued())
-        self._start(active)
-
-    async def _drop_half_done(self, steps: Sequence[RunStep]) -> None:
-        changes: list[Change[Any]] = []
-        for step in steps:
-            if step.status == "in_progress":
-                changes.append(Delete(RunStep, step.id))
-                if isinstance(step.step_details, MessageCreationDetails):
-                    changes.append(Delete(Message, step.step_details.message_creation.message_id))
-        if changes:
-            await self._store.commit(changes)
+            return lambda usage: Stopped(usage=usage)
+        until = _last_sign(run, steps) if run.status == "in_progress" else run.started_at or 0
+        expires_at = run_state.expiry(run, computed_until=until)
+        if expires_at is not None and expires_at <= self._now():
+            return lambda usage: TimedOut(usage=usage)
+        if run.status == "in_progress" and run.attempt + 1 >= MAX_ATTEMPTS:
+            message = f"The server ended {MAX_ATTEMPTS} times while this run was active. Create a new run to try again."
+            return lambda usage: Failed(code="server_error", message=message, usage=usage)
+        return None
 
     async def close(self) -> None:
         """The server stops: what computes is interrupted and queued for the next start, readers are told."""
@@ -246,6 +261,23 @@ class Supervisor:
         for active in self._active.values():
             if active.run.status == "in_progress":
                 with suppress(StoreError, IllegalTransition):
-                    await active.tell(Requeued(is_orderly=True))
+                    await active.tell(Requeued(computed_until=self._now(), is_orderly=True))
             if not active.is_over:
                 active.stream.close(ServerStops())
+
+
+def _after_last_round(steps: Sequence[RunStep]) -> list[RunStep]:
+    """What the run did after the last round that it finished. Also what it said before calling tools that it never came to call: it will say so again."""
+    ends = [index for index, step in enumerate(steps) if step.type == "tool_calls" and step.status == "completed"]
+    return list(steps[ends[-1] + 1 if ends else 0 :])
+
+
+def _drop(steps: Sequence[RunStep]) -> list[Change[Any]]:
+    """The steps and the messages that they created."""
+    messages = [step.step_details.message_creation.message_id for step in steps if isinstance(step.step_details, MessageCreationDetails)]
+    return [*(Delete(RunStep, step.id) for step in steps), *(Delete(Message, message_id) for message_id in messages)]
+
+
+def _last_sign(run: Run, steps: Sequence[RunStep]) -> int:
+    """When the run was last seen to compute."""
+    return max(run.started_at or 0, *(step.completed_at or step.created_at for step in steps), 0)

@@ -30,7 +30,7 @@ from offline_assistants.domain.objects import (
     VectorStoreFile,
 )
 from offline_assistants.domain.stream_events import code_output_delta
-from offline_assistants.errors import OfflineAssistantsError, SandboxError, SandboxUnavailable
+from offline_assistants.errors import OfflineAssistantsError, SandboxError, SandboxUnavailable, StoreError
 from offline_assistants.ports import ExecutionEnded, FileMade, Image, Logs, Sandbox, SandboxFile, ToolSpec
 from offline_assistants.runs.active_run import ActiveRun
 from offline_assistants.runs.search import FileSearch
@@ -100,7 +100,7 @@ class BuiltinTools:
         """Run `code` in the thread's session, announcing logs, images and files as they come. What goes wrong becomes text that the model sees."""
         result = CodeResult()
         try:
-            inputs = [SandboxFile(file.id, file.filename, await self._blobs.read(file.digest)) for file in files]
+            inputs = [each for file in files if (each := await self._input(file)) is not None]
             async with aclosing(self._sandbox.execute(active.run.thread_id, code, inputs, self._code_timeout_s)) as events:
                 async for event in events:
                     await self._take(active, index, result, event)
@@ -110,6 +110,15 @@ class BuiltinTools:
             log.warning("run %s: %s", active.run.id, error.message)
             self._say(active, index, result, f"The sandbox failed, this is not an error of the program: {error.message}\n")
         return CodeInterpreterCall(id=call_id, code_interpreter=CodeInterpreterDetails(input=code, outputs=result.outputs, files=result.files))
+
+    async def _input(self, file: File) -> SandboxFile | None:
+        """None for a file that was deleted a moment ago: the code does not find it."""
+        try:
+            return SandboxFile(file.id, file.filename, await self._blobs.read(file.digest))
+        except StoreError:
+            if await self._store.get(File, file.id) is None:
+                return None
+            raise
 
     async def _take(self, active: ActiveRun, index: int, result: CodeResult, event: Logs | Image | FileMade | ExecutionEnded) -> None:
         match event:
@@ -157,14 +166,16 @@ class BuiltinTools:
         shown = ranking if ranking.ranker != "auto" else ranking.model_copy(update={"ranker": "default_2024_08_21"})
         return FileSearchCall(id=call_id, file_search=FileSearchDetails(ranking_options=shown, results=results, query=query))
 
-    async def stores_in_progress(self, vector_store_ids: tuple[str, ...]) -> list[str]:
-        """Those of the stores that are still being indexed. Raises OfflineAssistantsError for one that has expired."""
-        stores = await self._store.get_many(VectorStore, vector_store_ids)
+    async def is_indexing(self, run: Run) -> bool:
+        """Whether the vector store of the run's thread is still being indexed. Raises OfflineAssistantsError when one that the run may search has expired."""
+        thread = await self._store.get(Thread, run.thread_id)
+        own_ids = thread.tool_resources.vector_store_ids() if thread else []
+        stores = await self._store.get_many(VectorStore, [*own_ids, *run.tool_resources.vector_store_ids()])
         now = self._now()
         for store in stores.values():
             if store.at(now).status == "expired":
                 raise OfflineAssistantsError(f"Vector store {store.id} is expired. Attach another one to the thread or the assistant.")
-        return [store.id for store in stores.values() if store.status == "in_progress"]
+        return any(stores[store_id].status == "in_progress" for store_id in own_ids if store_id in stores)
 
 
 def tool_specs(run: Run, setting: ToolSetting) -> tuple[ToolSpec, ...]:

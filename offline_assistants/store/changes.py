@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Protocol, TypeVar, cast
 
-from offline_assistants.domain.objects import ApiObject
+from offline_assistants.domain.objects import ApiObject, Run
 from offline_assistants.errors import OfflineAssistantsError, RequestError, RunIsActive
 from offline_assistants.store.tables import TABLES, ActiveRun, Equal, T
 
@@ -208,6 +208,25 @@ class Lock(Change[None]):
 
 
 @dataclass(frozen=True, eq=False)
+class TakeOver(Change[int]):
+    """A new writer for a run that holds its thread: those before it are fenced off (see `Holds`). The result is the new writer's epoch."""
+
+    thread_id: str
+    run_id: str
+
+    @property
+    def reads(self) -> tuple[Name, ...]:
+        return ((ActiveRun, self.thread_id),)
+
+    def stage(self, draft: Draft) -> int:
+        holder = draft.get(ActiveRun, self.thread_id)
+        if holder is None or holder.run_id != self.run_id:
+            raise TABLES[Run].not_found(self.run_id)
+        draft.put(holder.model_copy(update={"epoch": holder.epoch + 1}))
+        return holder.epoch + 1
+
+
+@dataclass(frozen=True, eq=False)
 class Unlock(Change[None]):
     """The thread's run has ended."""
 
@@ -266,6 +285,25 @@ class NotLocked:
         holder = draft.get(ActiveRun, self.thread_id)
         if holder is not None:
             raise self.make_error(holder.run_id)
+
+
+@dataclass(frozen=True)
+class Holds:
+    """The thread is still the run's, and the run still this writer's: what a stale writer sends is refused whole."""
+
+    thread_id: str
+    run_id: str
+    epoch: int
+    error: OfflineAssistantsError
+
+    @property
+    def reads(self) -> tuple[Name, ...]:
+        return ((ActiveRun, self.thread_id),)
+
+    def check(self, draft: Draft) -> None:
+        holder = draft.get(ActiveRun, self.thread_id)
+        if holder is None or (holder.run_id, holder.epoch) != (self.run_id, self.epoch):
+            raise self.error
 
 
 class Committed:

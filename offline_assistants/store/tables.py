@@ -32,6 +32,8 @@ class ActiveRun(ApiObject):
     """The run that holds a thread; its id is the thread's."""
 
     run_id: str
+    epoch: int = 0
+    """Which of the run's writers may change it: each start of the server that takes the run up is one."""
 
 
 @dataclass(frozen=True)

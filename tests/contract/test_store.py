@@ -30,7 +30,7 @@ from offline_assistants.domain.objects import (
     VectorStoreFileBatch,
 )
 from offline_assistants.errors import NotFound, RequestError, RunIsActive, StoreError, StoreFull
-from offline_assistants.store.changes import Delete, DeleteChildren, Exists, Lock, NotLocked, Put, Unlock, Update
+from offline_assistants.store.changes import Delete, DeleteChildren, Exists, Holds, Lock, NotLocked, Put, TakeOver, Unlock, Update
 from offline_assistants.store.duckdb_store import DuckDBStore
 from offline_assistants.store.tables import TABLES, ActiveRun, load_migrations
 
@@ -285,6 +285,22 @@ async def test_a_thread_can_be_locked_again_when_its_run_has_ended(store: DuckDB
     await store.commit([Put(a_run("run_b")), Lock("thread_a", "run_b"), Put(a_run("run_c", thread_id="thread_c")), Lock("thread_c", "run_c")])
 
     assert [run.id for run in await store.active_runs()] == ["run_b", "run_c"]
+
+
+async def test_a_run_that_is_taken_over_takes_nothing_from_its_writer_before(store: DuckDBStore) -> None:
+    stale = RequestError("stale")
+    await store.commit([Put(a_run("run_a")), Lock("thread_a", "run_a")])
+    epochs = await store.commit([second := TakeOver("thread_a", "run_a")], [Holds("thread_a", "run_a", 0, stale)])
+
+    with pytest.raises(RequestError, match="stale"):
+        await store.commit([Put(a_message(1))], [Holds("thread_a", "run_a", 0, stale)])
+    with pytest.raises(NotFound):
+        await store.commit([TakeOver("thread_a", "run_b")])
+
+    assert epochs[second] == 1
+    await store.commit([Put(a_message(1)), Unlock("thread_a")], [Holds("thread_a", "run_a", 1, stale)])
+    with pytest.raises(RequestError, match="stale"):
+        await store.commit([Put(a_message(2))], [Holds("thread_a", "run_a", 1, stale)])
 
 
 async def test_no_update_is_lost_among_64_writers(store: DuckDBStore) -> None:

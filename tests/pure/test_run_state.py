@@ -42,7 +42,7 @@ EVENTS: tuple[RunEvent, ...] = (
     Started(),
     ToolOutputsRequired(RequiredAction(submit_tool_outputs=SubmitToolOutputs(tool_calls=[CALL]))),
     ToolOutputsSubmitted(),
-    Requeued(),
+    Requeued(computed_until=NOW),
     CancelRequested(),
     Stopped(usage=Usage()),
     Completed(USAGE),
@@ -147,10 +147,19 @@ def test_a_failed_run_says_why() -> None:
 
 
 def test_an_interruption_is_counted_and_not_told() -> None:
-    run = after(Started(), Requeued(), Started(), Requeued())
+    run = after(Started(), Requeued(computed_until=NOW), Started(), Requeued(computed_until=NOW))
 
     assert (run.status, run.attempt) == ("queued", 2)
     assert "attempt" not in run.wire()
+
+
+@pytest.mark.parametrize("event", [EVENTS[1], Requeued(computed_until=NOW + 700)], ids=["asked", "interrupted"])
+def test_time_spent_computing_is_given_back(event: RunEvent) -> None:
+    started, _ = apply(run_that_is("queued"), Started(), NOW)
+    run, _ = apply(started, event, NOW + 700)
+
+    assert started.expires_at is not None
+    assert run.expires_at == started.expires_at + 700
 
 
 def test_the_diagram_has_an_arrow_for_every_entry_of_the_table() -> None:
