@@ -108,6 +108,7 @@ def _join(settings: Settings, *, store: DuckDBStore, blobs: BlobStore, index: Ch
         now=_now,
         run_expires_after_s=settings.run_expires_after_s,
         max_file_bytes=settings.max_file_bytes,
+        heartbeat_s=settings.heartbeat_s,
     )
 
 

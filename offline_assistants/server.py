@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import ipaddress
 import logging
 import os
@@ -38,7 +39,7 @@ async def serve_until_stopped(settings: Settings) -> None:
                 print(f"offline-assistants serves on http://{shown}:{port}/v1", flush=True)  # noqa: T201 the one line that a person waits for
                 if not ipaddress.ip_address(host).is_loopback:
                     log.warning("%s can be reached from other machines, and there are no keys: whoever reaches it can read and run everything in it", shown)
-                await _serve(opened, settings, [listener, local])
+                await serve(opened, [listener, local], log_level=settings.log_level)
     settings.admin_socket.unlink(missing_ok=True)
 
 
@@ -50,12 +51,16 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def _serve(opened: OpenServer, settings: Settings, sockets: list[socket.socket]) -> None:
+async def serve(opened: OpenServer, sockets: list[socket.socket], *, log_level: str = "info") -> None:
+    """Answer on listening sockets until SIGINT or SIGTERM."""
+    # All that was loaded stays: looking through it again and again would stall every stream for a tenth of a second.
+    gc.collect()
+    gc.freeze()
     config = uvicorn.Config(
         opened.app,
         lifespan="off",
         log_config=None,
-        log_level=settings.log_level,
+        log_level=log_level,
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=GRACE_S,
@@ -66,6 +71,7 @@ async def _serve(opened: OpenServer, settings: Settings, sockets: list[socket.so
         await server.serve(sockets=sockets)
     finally:
         stopping.cancel()
+        gc.unfreeze()
 
 
 async def _stop_on_signal(server: uvicorn.Server, opened: OpenServer) -> None:

@@ -38,6 +38,7 @@ class Settings(BaseSettings):
     embed_threads: int = Field(default=1, ge=1, description="Threads for embedding documents and queries.")
 
     run_expires_after_s: int = Field(default=600, ge=1, description="Seconds until a run that waits for tool outputs, or in the queue, expires.")
+    heartbeat_s: float = Field(default=15.0, gt=0, description="Seconds of silence after which a stream carries a comment, so that no proxy closes it.")
     max_answer_tokens: int = Field(default=4096, ge=16, description="How many tokens one answer or tool call may take.")
     max_tool_rounds: int = Field(default=8, ge=1, description="How often a run may call tools before it has to answer.")
     max_repeated_calls: int = Field(default=2, ge=1, description="How often a run may make the very same tool call before it has to answer.")

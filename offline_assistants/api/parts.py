@@ -35,6 +35,7 @@ class Parts:
     now: Clock
     run_expires_after_s: int
     max_file_bytes: int
+    heartbeat_s: float
     attaching: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while attachments are turned into files of a thread, so that two messages at once do not make two vector stores for it."""
 

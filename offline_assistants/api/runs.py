@@ -111,6 +111,10 @@ async def _check_purpose(parts: Parts, run: Run, messages: list[CreateMessage]) 
         raise RequestError("Run creation requires a Thread with a user message or an assistant with instructions.", code="invalid_thread")
 
 
+def _stream(parts: Parts, run_id: str, start: int = 0, *, with_search_content: bool = False) -> Response:
+    return stream_response(parts.supervisor.read(run_id, start, patience_s=parts.heartbeat_s), with_search_content=with_search_content)
+
+
 @router.post("/runs", response_model=None)
 async def create_thread_and_run(body: CreateThreadAndRun, parts: PartsDep, response: Response) -> Response | dict[str, Any]:
     thread, plan = await plan_thread(parts, body.thread)
@@ -125,7 +129,7 @@ async def create_thread_and_run(body: CreateThreadAndRun, parts: PartsDep, respo
     await _check_purpose(parts, run, body.thread.messages)
     run = await parts.supervisor.create(run, changes=plan.changes, require=plan.require, thread=thread)
     plan.start(parts.ingestion)
-    return stream_response(parts.supervisor.read(run.id)) if body.stream else _polled(run, response)
+    return _stream(parts, run.id) if body.stream else _polled(run, response)
 
 
 @router.post("/{thread_id}/runs", response_model=None)
@@ -142,7 +146,7 @@ async def create_run(
         await _check_purpose(parts, run, body.additional_messages or [])
         run = await parts.supervisor.create(run, changes=plan.changes, require=plan.require)
     plan.start(parts.ingestion)
-    return stream_response(parts.supervisor.read(run.id), with_search_content=bool(include)) if body.stream else _polled(run, response)
+    return _stream(parts, run.id, with_search_content=bool(include)) if body.stream else _polled(run, response)
 
 
 @router.get("/{thread_id}/runs")
@@ -174,7 +178,7 @@ async def cancel_run(thread_id: str, run_id: str, parts: PartsDep, response: Res
 async def submit_tool_outputs(thread_id: str, run_id: str, body: SubmitToolOutputs, parts: PartsDep, response: Response) -> Response | dict[str, Any]:
     run = await get_run(parts, thread_id, run_id)
     run, start = await parts.supervisor.submit_tool_outputs(run, [(each.tool_call_id, each.output) for each in body.tool_outputs])
-    return stream_response(parts.supervisor.read(run.id, start)) if body.stream else _polled(run, response)
+    return _stream(parts, run.id, start) if body.stream else _polled(run, response)
 
 
 @router.get("/{thread_id}/runs/{run_id}/steps")

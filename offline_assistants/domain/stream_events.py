@@ -2,10 +2,13 @@
 
 In a delta the clients' accumulators concatenate strings and add numbers, except `index` and `type`. So an id, a name or an index of an annotation
 is sent once, and every item of a list carries an integer `index`.
+
+A delta is text from the beginning: answers have thousands of them, and a text is small and nothing that a garbage collector has to look into.
 """
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,22 +29,25 @@ EVENT_NAMES = frozenset(
 )
 
 
+_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
+
 @dataclass(frozen=True, slots=True)
 class StreamEvent:
-    """One event of a run's stream; `data` is an object as it was at that moment, or a delta."""
+    """One event of a run's stream; `data` is an object as it was at that moment, or a delta as JSON."""
 
     event: str
-    data: ApiObject | dict[str, Any]
+    data: ApiObject | str
 
-    def wire(self, *, with_search_content: bool = False) -> dict[str, Any]:
-        """The JSON that a client gets; passages that were found only where it asked for them."""
+    def json(self, *, with_search_content: bool = False) -> str:
+        """What a client gets, in one line; passages that were found only where it asked for them."""
         match self.data:
-            case RunStep():
-                return self.data.wire(with_search_content=with_search_content)
-            case ApiObject():
-                return self.data.wire()
-            case _:
-                return self.data
+            case str(delta):
+                return delta
+            case RunStep() as step:
+                return _JSON.encode(step.wire(with_search_content=with_search_content))
+            case thing:
+                return _JSON.encode(thing.wire())
 
 
 def text_delta(message: Message, index: int, value: str, *, is_first: bool, annotations: list[dict[str, Any]] | None = None) -> StreamEvent:
@@ -63,7 +69,7 @@ def image_delta(message: Message, index: int, file_id: str) -> StreamEvent:
 
 
 def _message_delta(message: Message, part: dict[str, Any]) -> StreamEvent:
-    return StreamEvent("thread.message.delta", {"id": message.id, "object": "thread.message.delta", "delta": {"content": [part]}})
+    return _delta("thread.message.delta", message.id, {"content": [part]})
 
 
 def tool_call_started(step: RunStep, index: int, call_id: str, tool: str, name: str) -> StreamEvent:
@@ -94,5 +100,8 @@ def arguments_delta(step: RunStep, index: int, fragment: str) -> StreamEvent:
 
 
 def _step_delta(step: RunStep, call: dict[str, Any]) -> StreamEvent:
-    delta = {"step_details": {"type": "tool_calls", "tool_calls": [call]}}
-    return StreamEvent("thread.run.step.delta", {"id": step.id, "object": "thread.run.step.delta", "delta": delta})
+    return _delta("thread.run.step.delta", step.id, {"step_details": {"type": "tool_calls", "tool_calls": [call]}})
+
+
+def _delta(event: str, object_id: str, delta: dict[str, Any]) -> StreamEvent:
+    return StreamEvent(event, _JSON.encode({"id": object_id, "object": event, "delta": delta}))

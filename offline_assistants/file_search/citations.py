@@ -62,6 +62,7 @@ class CitationWriter:
     """
 
     def __init__(self, passages: Sequence[Passage]) -> None:
+        self._has_passages = bool(passages)
         self._evidence = Evidence(passages)
         self._reader = SentenceReader()
         self._unfinished = ""
@@ -73,6 +74,9 @@ class CitationWriter:
         held_from = found.start() if found else len(self._unfinished)
         ready, held = self._unfinished[:held_from], self._unfinished[held_from:]
         self._unfinished = _MARKERS.sub(_as_one, held)
+        if not self._has_passages:
+            # Most answers: where nothing can be cited, nobody has to know where sentences end.
+            return [TextPiece(text)] if (text := _without_markers(ready)) else []
         return self._pieces(self._reader.feed(_without_markers(ready)))
 
     def finish(self) -> list[Piece]:

@@ -162,7 +162,8 @@ class Runner:
     async def _take(self, active: ActiveRun, writer: MessageWriter, this_round: Round, delta: Delta) -> None:
         match delta:
             case TextDelta(text=text):
-                await writer.write(text)
+                if not this_round.calls:  # what a turn says comes before what it calls
+                    await writer.write(text)
             case ToolCallStarted(name=name):
                 if writer.is_open:
                     await writer.close(Usage())

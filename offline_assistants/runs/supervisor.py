@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -112,12 +112,12 @@ class Supervisor:
             return await active.set_metadata(metadata)
         return await self._store.update(Run, run.id, lambda old: old.model_copy(update={"metadata": metadata}))
 
-    def read(self, run_id: str, start: int = 0) -> AsyncIterator[StreamEvent]:
-        """The run's events from `start` up to where its stream ends. Raises NotFound a minute after the run is over."""
+    def read(self, run_id: str, start: int = 0, *, patience_s: float | None = None) -> AsyncGenerator[Sequence[StreamEvent]]:
+        """The run's events from `start` up to where its stream ends, see EventStream.read. Raises NotFound a minute after the run is over."""
         active = self._active.get(run_id)
         if active is None:
             raise NotFound(f"No run found with id '{run_id}'.")
-        return active.stream.read(start)
+        return active.stream.read(start, patience_s=patience_s)
 
     # ── Tasks and timers ─────────────────────────────────────────────────────────────────────────────────────────────
 
