@@ -63,6 +63,16 @@ class Chat:
 
 
 @dataclass(frozen=True, slots=True)
+class RawPrompt:
+    """A text to go on with as it stands: no template, no tools, and the words of control tokens are control tokens."""
+
+    text: str | tuple[int, ...]
+    """Or the ids of its tokens. Empty: a new document begins."""
+    echo: bool = False
+    """The text comes back before its continuation."""
+
+
+@dataclass(frozen=True, slots=True)
 class SamplingParams:
     temperature: float = 1.0
     """0 is greedy."""
@@ -71,11 +81,33 @@ class SamplingParams:
     """None: up to the end of the context."""
     stop: tuple[str, ...] = ()
     seed: int | None = None
+    """Any integer: the same seed, prompt and parameters bring the same answer."""
+    frequency_penalty: float = 0.0
+    """Taken from a token's logit for each time that the answer has it already."""
+    presence_penalty: float = 0.0
+    """Taken once from the logit of each token that the answer has already."""
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    """Added to the logits of these tokens, each of which is here once."""
+    top_logprobs: int | None = None
+    """With each token its log probability, and those of so many likeliest ones; None: without."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """How likely a token was to the model itself, before temperature, penalties, bias and grammar."""
+
+    token: bytes
+    """The bytes that it stands for; a control token's name."""
+    logprob: float
+    top: tuple[tuple[bytes, float], ...] = ()
+    """The likeliest tokens in its place, likeliest first."""
 
 
 @dataclass(frozen=True, slots=True)
 class TextDelta:
     text: str
+    logprobs: tuple[TokenLogprob, ...] = ()
+    """Of the tokens that brought this text, if asked for. A token may bring no text yet: it then comes with the text that it belongs to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +155,11 @@ class ModelInfo:
 class Engines(Protocol):
     """Generates chat turns for many callers at once. Knows each model's template and tool call syntax, so callers never see either."""
 
-    def generate(self, model: str, chat: Chat, sampling: SamplingParams) -> AsyncGenerator[Delta]:
+    def generate(self, model: str, prompt: Chat | RawPrompt, sampling: SamplingParams) -> AsyncGenerator[Delta]:
         """Text and tool calls as they are decoded; the last delta is Finished. Closing the generator cancels.
 
-        Raises ModelNotFound, ModelNotLoaded, ContextOverflow, EngineBusy, EngineError (the worker died), RequestError (a schema that cannot be honoured).
+        Raises ModelNotFound, ModelNotLoaded, ContextOverflow, EngineBusy, EngineError (the worker died), RequestError (a schema that cannot be honoured,
+        a token that the model does not have).
         """
         ...
 
@@ -134,7 +167,7 @@ class Engines(Protocol):
         """Tokens of each text alone, without the template. Raises ModelNotFound, ModelNotLoaded, EngineError."""
         ...
 
-    async def measure(self, model: str, chat: Chat) -> int:
+    async def measure(self, model: str, prompt: Chat | RawPrompt) -> int:
         """Tokens of the whole rendered prompt, tools and template included. Raises like count_tokens."""
         ...
 

@@ -35,7 +35,7 @@ from offline_assistants.engine.wire import (
     write_message,
 )
 from offline_assistants.errors import EngineBusy, EngineError, OfflineAssistantsError
-from offline_assistants.ports import Chat, Delta, Finished, SamplingParams
+from offline_assistants.ports import Chat, Delta, Finished, RawPrompt, SamplingParams
 
 _log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class LlamaEngine:
         """Starts the worker unless it runs; the tokens that a prompt and its answer may share. Raises ModelNotLoaded."""
         return (await self._running_worker()).context_tokens
 
-    async def generate(self, chat: Chat, sampling: SamplingParams) -> AsyncGenerator[Delta]:
+    async def generate(self, prompt: Chat | RawPrompt, sampling: SamplingParams) -> AsyncGenerator[Delta]:
         """See ports.Engines. Raises EngineBusy when too many wait already."""
         if self._num_generating >= self._options.max_running + self._options.max_waiting:
             raise EngineBusy
@@ -73,7 +73,7 @@ class LlamaEngine:
         try:
             worker = await self._running_worker()
             request_id = next(self._ids)
-            replies = worker.ask(Generate(request_id, chat, sampling))
+            replies = worker.ask(Generate(request_id, prompt, sampling))
             try:
                 while True:
                     for delta in _deltas(await replies.get()):
@@ -88,8 +88,8 @@ class LlamaEngine:
     async def count_tokens(self, texts: Sequence[str]) -> list[int]:
         return await self._counts(CountTokens(next(self._ids), tuple(texts)))
 
-    async def measure(self, chat: Chat) -> int:
-        return (await self._counts(Measure(next(self._ids), chat)))[0]
+    async def measure(self, prompt: Chat | RawPrompt) -> int:
+        return (await self._counts(Measure(next(self._ids), prompt)))[0]
 
     async def close(self) -> None:
         """Ends the worker. Whoever still waits gets EngineError."""

@@ -6,6 +6,7 @@ import ctypes
 import os
 import sys
 from collections import deque
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,8 @@ class ModelRunner:
         self.control_tokens = [self._text_of(token) for token in ids if _llama.llama_vocab_is_control(self._vocab, token)]
         self.bos_token = self._text_of(_llama.llama_vocab_bos(self._vocab))
         self.eos_token = self._text_of(_llama.llama_vocab_eos(self._vocab))
+        firsts: list[int] = [_llama.llama_vocab_bos(self._vocab), _llama.llama_vocab_eos(self._vocab)]
+        self._first_token = next((token for token in firsts if token >= 0), 0)
         self._adds_bos = bool(_llama.llama_vocab_get_add_bos(self._vocab))
         template = _llama.llama_model_chat_template(self._model, None)
         self.chat_template: str | None = template.decode("utf-8", "replace") if template else None
@@ -104,6 +107,14 @@ class ModelRunner:
             tokens += self._tokenize(text, add_special=add_bos, parse_special=not is_literal)
         return tokens
 
+    def tokenize_raw(self, text: str) -> list[int]:
+        """The tokens of a text whose author writes control tokens by himself; for no text, the one that begins a document."""
+        return self._tokenize(text, add_special=self._adds_bos, parse_special=True) or [self._first_token]
+
+    def text(self, tokens: Iterable[int]) -> str:
+        """What `tokenize_raw` would make these tokens of."""
+        return b"".join(map(self.name, tokens)).decode("utf-8", "replace")
+
     def count(self, text: str) -> int:
         """Tokens of a text alone."""
         return len(self._tokenize(text, add_special=False, parse_special=False))
@@ -114,6 +125,10 @@ class ModelRunner:
         if known is None:
             known = self._pieces[token] = self._bytes_of(token, special=False)
         return known
+
+    def name(self, token: int) -> bytes:
+        """As `piece`, and a control token's name."""
+        return self._bytes_of(token, special=True)
 
     def _tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
         data = text.encode("utf-8", "replace")

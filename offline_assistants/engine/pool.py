@@ -13,7 +13,7 @@ from offline_assistants.domain.models import ModelFile
 from offline_assistants.engine.llama_engine import LlamaEngine
 from offline_assistants.engine.options import EngineOptions
 from offline_assistants.errors import EngineBusy, ModelNotFound, ModelNotLoaded
-from offline_assistants.ports import Chat, Delta, ModelInfo, SamplingParams
+from offline_assistants.ports import Chat, Delta, ModelInfo, RawPrompt, SamplingParams
 
 
 class ModelFiles(Protocol):
@@ -61,8 +61,8 @@ class EnginePool:
 
     # ── The port ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def generate(self, model: str, chat: Chat, sampling: SamplingParams) -> AsyncGenerator[Delta]:
-        async with self._use(model) as engine, aclosing(engine.generate(chat, sampling)) as deltas:
+    async def generate(self, model: str, prompt: Chat | RawPrompt, sampling: SamplingParams) -> AsyncGenerator[Delta]:
+        async with self._use(model) as engine, aclosing(engine.generate(prompt, sampling)) as deltas:
             async for delta in deltas:
                 yield delta
 
@@ -70,9 +70,9 @@ class EnginePool:
         async with self._use(model) as engine:
             return await engine.count_tokens(texts)
 
-    async def measure(self, model: str, chat: Chat) -> int:
+    async def measure(self, model: str, prompt: Chat | RawPrompt) -> int:
         async with self._use(model) as engine:
-            return await engine.measure(chat)
+            return await engine.measure(prompt)
 
     async def load(self, model: str) -> ModelInfo:
         async with self._use(model) as engine:

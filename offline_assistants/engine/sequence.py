@@ -12,7 +12,7 @@ from offline_assistants.engine.chat_formats.tool_syntax import CallParser
 from offline_assistants.engine.detokenizer import Detokenizer, StopStrings
 from offline_assistants.engine.grammar import TokenGrammar
 from offline_assistants.engine.sampler import Sampler
-from offline_assistants.ports import Delta, Finished, TextDelta
+from offline_assistants.ports import Delta, Finished, TextDelta, TokenLogprob
 
 FinishReason = Literal["stop", "length", "tool_calls"]
 
@@ -32,8 +32,13 @@ class Sequence:
         parser: CallParser | None = None,
         stops: StopStrings | None = None,
         grammar: TokenGrammar | None = None,
+        echo: str = "",
+        logprob: Callable[[NDArray[np.float32], int], TokenLogprob] | None = None,
     ) -> None:
-        """`prompt` is not empty. `piece` gives a token's bytes; a token of `end_tokens` ends the answer. Without a parser all text is text."""
+        """`prompt` is not empty. `piece` gives a token's bytes; a token of `end_tokens` ends the answer. Without a parser all text is text.
+
+        `echo` is said first. `logprob` is asked for each token of the text how likely it was.
+        """
         self.request_id = request_id
         self.tokens = list(prompt)
         self.num_computed_tokens = 0
@@ -51,10 +56,16 @@ class Sequence:
         self._stops = stops or StopStrings(())
         self._grammar = grammar
         self._detokenizer = Detokenizer()
+        self._echo = echo
+        self._logprob = logprob
+        self._logprobs: list[TokenLogprob] = []
+        """Of tokens whose text was not shown yet."""
 
     def begin(self) -> list[Delta]:
         """What the grammar forces before anything was sampled. To be called once, first."""
-        deltas: list[Delta] = [] if self._max_tokens > 0 else self._finish("length")
+        deltas: list[Delta] = [TextDelta(self._echo)] if self._echo else []
+        if self._max_tokens <= 0:
+            deltas += self._finish("length")
         return self._seal([*deltas, *self._force()])
 
     def take_logits(self, logits: NDArray[np.float32]) -> list[Delta]:
@@ -62,6 +73,8 @@ class Sequence:
         token = self._sampler.sample(logits, self._grammar.allowed() if self._grammar else None)
         if self._grammar:
             self._grammar.accept(token)
+        if self._logprob and token not in self._end_tokens:
+            self._logprobs.append(self._logprob(logits, token))
         deltas = self._append(token)
         return self._seal([*deltas, *self._force()])
 
@@ -72,7 +85,8 @@ class Sequence:
     def _force(self) -> list[Delta]:
         deltas: list[Delta] = []
         if self._grammar and self.finish_reason is None:
-            for token in self._grammar.forced():
+            # What is forced is never computed, so nobody knows how likely it was: who wants to know gets it sampled.
+            for token in [] if self._logprob else self._grammar.forced():
                 deltas += self._append(token)
             if self._grammar.is_complete and self.finish_reason is None:
                 deltas += self._finish("stop")
@@ -82,6 +96,7 @@ class Sequence:
         if self.finish_reason is not None:
             return []
         self.tokens.append(token)
+        self._sampler.count(token)
         if token in self._end_tokens:
             return self._finish("stop")
         deltas = self._show(self._detokenizer.feed(self._piece(token)))
@@ -126,9 +141,25 @@ class Sequence:
                 joined[-1] = TextDelta(joined[-1].text + delta.text)
             else:
                 joined.append(delta)
+        if self._logprobs:
+            joined = self._with_logprobs(joined)
         if self.finish_reason is not None:
             joined.append(self._finished(self.finish_reason))
         return joined
+
+    def _with_logprobs(self, deltas: list[Delta]) -> list[Delta]:
+        """The deltas, the last text of which takes the probabilities that wait for one. Those of calls and of stop strings are dropped."""
+        place = max((i for i, delta in enumerate(deltas) if isinstance(delta, TextDelta)), default=None)
+        is_cut = self.finish_reason is not None and not self._stops.is_stopped and not (self._parser and (self._parser.num_calls or self._parser.is_in_call))
+        if place is None and is_cut:
+            # The answer ends within a character.
+            deltas, place = [*deltas, TextDelta("")], len(deltas)
+        if place is not None:
+            text = deltas[place]
+            deltas = [*deltas[:place], TextDelta(text.text, tuple(self._logprobs)) if isinstance(text, TextDelta) else text, *deltas[place + 1 :]]
+        if deltas:
+            self._logprobs = []
+        return deltas
 
     def _finished(self, reason: FinishReason) -> Finished:
         has_calls = reason == "stop" and self._parser is not None and self._parser.num_calls > 0

@@ -14,7 +14,7 @@ from typing import BinaryIO, cast
 
 from offline_assistants.engine.options import EngineOptions
 from offline_assistants.errors import OfflineAssistantsError
-from offline_assistants.ports import Chat, Delta, SamplingParams
+from offline_assistants.ports import Chat, Delta, RawPrompt, SamplingParams
 
 _LENGTH = struct.Struct("<I")
 
@@ -32,7 +32,7 @@ class Load:
 @dataclass(frozen=True, slots=True)
 class Generate:
     request_id: int
-    chat: Chat
+    prompt: Chat | RawPrompt
     sampling: SamplingParams
 
 
@@ -52,7 +52,7 @@ class CountTokens:
 @dataclass(frozen=True, slots=True)
 class Measure:
     request_id: int
-    chat: Chat
+    prompt: Chat | RawPrompt
 
 
 Command = Load | Generate | Cancel | CountTokens | Measure

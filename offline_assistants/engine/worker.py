@@ -14,6 +14,8 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterable
+from functools import partial
 from typing import BinaryIO
 
 import numpy as np
@@ -24,6 +26,7 @@ from offline_assistants.engine.chat_formats.tool_syntax import CallParser
 from offline_assistants.engine.detokenizer import StopStrings
 from offline_assistants.engine.grammar import TokenGrammar, lark_for
 from offline_assistants.engine.kv_cache import KVCache
+from offline_assistants.engine.logprobs import token_logprob
 from offline_assistants.engine.model_runner import ModelRunner
 from offline_assistants.engine.sampler import Sampler
 from offline_assistants.engine.sequence import Sequence
@@ -43,8 +46,8 @@ from offline_assistants.engine.wire import (
     read_command,
     write_message,
 )
-from offline_assistants.errors import ContextOverflow, EngineError, OfflineAssistantsError
-from offline_assistants.ports import Chat
+from offline_assistants.errors import ContextOverflow, EngineError, OfflineAssistantsError, RequestError
+from offline_assistants.ports import Chat, RawPrompt, SamplingParams
 
 _PR_SET_PDEATHSIG = 1
 
@@ -106,8 +109,8 @@ class Worker:
                         self._inbox.put(command)
                     case CountTokens(request_id, texts):
                         self._send(Counts(request_id, [self._runner.count(text) for text in texts]))
-                    case Measure(request_id, chat):
-                        self._send(Counts(request_id, [len(self._prompt(chat))]))
+                    case Measure(request_id, prompt):
+                        self._send(Counts(request_id, [len(self._tokens(prompt))]))
                     case _:
                         raise EngineError(f"a worker does not take {type(command).__name__}")
             except OfflineAssistantsError as error:
@@ -124,14 +127,15 @@ class Worker:
             self._send(Failed(command.request_id, error))
 
     def _prepare(self, command: Generate) -> Sequence:
-        chat, sampling = command.chat, command.sampling
-        prompt = self._prompt(chat)
+        prompt, sampling = self._tokens(command.prompt), command.sampling
         room = self._runner.context_tokens - len(prompt)
         if room < 1:
             raise ContextOverflow(
                 f"The prompt has {len(prompt)} tokens, and the model's context holds {self._runner.context_tokens}, the answer included. "
                 "Shorten the newest message or the instructions, or serve the model with a larger context."
             )
+        self._check([token for token, _ in sampling.logit_bias], param="logit_bias")
+        chat = command.prompt if isinstance(command.prompt, Chat) else Chat(())
         lark = lark_for(chat)
         return Sequence(
             command.request_id,
@@ -139,14 +143,36 @@ class Worker:
             max_tokens=room if sampling.max_tokens is None else min(room, sampling.max_tokens),
             piece=self._runner.piece,
             end_tokens=self._runner.end_tokens,
-            sampler=Sampler(sampling, np.random.default_rng(sampling.seed)),
+            sampler=Sampler(sampling, np.random.default_rng(_seed(sampling))),
             parser=CallParser(chat.tools) if chat.tools else None,
             stops=StopStrings(sampling.stop),
             grammar=TokenGrammar(lark, self._grammar_tokenizer) if lark else None,
+            echo=self._echo(command.prompt),
+            logprob=None if sampling.top_logprobs is None else partial(token_logprob, num_top=sampling.top_logprobs, name=self._runner.name),
         )
 
-    def _prompt(self, chat: Chat) -> list[int]:
-        return self._runner.tokenize_prompt(self._format.render(chat))
+    def _tokens(self, prompt: Chat | RawPrompt) -> list[int]:
+        if isinstance(prompt, Chat):
+            return self._runner.tokenize_prompt(self._format.render(prompt))
+        if isinstance(prompt.text, str):
+            return self._runner.tokenize_raw(prompt.text)
+        self._check(prompt.text, param="prompt")
+        return list(prompt.text) or self._runner.tokenize_raw("")
+
+    def _echo(self, prompt: Chat | RawPrompt) -> str:
+        if isinstance(prompt, Chat) or not prompt.echo:
+            return ""
+        return prompt.text if isinstance(prompt.text, str) else self._runner.text(prompt.text)
+
+    def _check(self, tokens: Iterable[int], *, param: str) -> None:
+        unknown = next((token for token in tokens if not 0 <= token < self._runner.num_vocab), None)
+        if unknown is not None:
+            raise RequestError(f"Invalid '{param}': the model has no token {unknown}; its tokens are 0 to {self._runner.num_vocab - 1}.", param=param)
+
+
+def _seed(sampling: SamplingParams) -> int | None:
+    """numpy takes no negative seeds."""
+    return None if sampling.seed is None else sampling.seed % 2**64
 
 
 def _template(runner: ModelRunner) -> ChatTemplate:

@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import re
 from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from offline_assistants.errors import ContextOverflow, ModelNotFound, OfflineAssistantsError
-from offline_assistants.ports import Chat, Delta, Finished, ModelInfo, SamplingParams, TextDelta, ToolCallDelta, ToolCallStarted
+from offline_assistants.errors import ContextOverflow, ModelNotFound, OfflineAssistantsError, RequestError
+from offline_assistants.ports import (
+    Chat,
+    Delta,
+    Finished,
+    ModelInfo,
+    RawPrompt,
+    SamplingParams,
+    TextDelta,
+    TokenLogprob,
+    ToolCallDelta,
+    ToolCallStarted,
+)
 
 _WORD = re.compile(r"\s*\S+|\s+$")
 _WAIT_STEP_S = 0.005
+NUM_VOCAB = 50_000
+"""Ids of tokens that a prompt or a bias may name. Token 7 is the word "w7"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +87,10 @@ class ScriptedEngine:
         self.context_tokens = context_tokens
         self.chats: list[Chat] = []
         """Every chat that was generated from, in order."""
+        self.raw_prompts: list[RawPrompt] = []
+        """Every raw prompt, in order."""
+        self.samplings: list[SamplingParams] = []
+        """How each of both was to be sampled, in order. Only `max_tokens`, `stop` and `top_logprobs` have an effect."""
         self.num_cancelled = 0
         """Generations that were closed before they had ended."""
         self._turns: deque[Turn] = deque()
@@ -103,16 +121,19 @@ class ScriptedEngine:
 
     # ── The port ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def generate(self, model: str, chat: Chat, sampling: SamplingParams) -> AsyncGenerator[Delta]:
-        num_prompt_tokens = await self.measure(model, chat)
+    async def generate(self, model: str, prompt: Chat | RawPrompt, sampling: SamplingParams) -> AsyncGenerator[Delta]:
+        num_prompt_tokens = await self.measure(model, prompt)
         if num_prompt_tokens >= self.context_tokens:
             raise ContextOverflow(f"The prompt has {num_prompt_tokens} tokens, and the model's context holds {self.context_tokens}.")
-        self.chats.append(chat)
-        turn = self._turns.popleft() if self._turns else Turn().then_say(chat.messages[-1].content if chat.messages else "")
+        _check_tokens([token for token, _ in sampling.logit_bias], param="logit_bias")
+        turn = self._begin(prompt, sampling)
         room = self.context_tokens - num_prompt_tokens
-        performance = _Performance(sampling.stop, room if sampling.max_tokens is None else min(room, sampling.max_tokens))
+        limit = room if sampling.max_tokens is None else min(room, sampling.max_tokens)
+        performance = _Performance(sampling.stop, limit, sampling.top_logprobs)
         is_whole = False
         try:
+            if isinstance(prompt, RawPrompt) and prompt.echo:
+                yield TextDelta(_text(prompt))
             for act in turn.acts:
                 async for delta in self._perform(act, performance):
                     yield delta
@@ -121,14 +142,26 @@ class ScriptedEngine:
         finally:
             self.num_cancelled += not is_whole
 
+    def _begin(self, prompt: Chat | RawPrompt, sampling: SamplingParams) -> Turn:
+        self.samplings.append(sampling)
+        if isinstance(prompt, Chat):
+            self.chats.append(prompt)
+            last = prompt.messages[-1].content if prompt.messages else ""
+        else:
+            self.raw_prompts.append(prompt)
+            last = _text(prompt)
+        return self._turns.popleft() if self._turns else Turn().then_say(last)
+
     async def count_tokens(self, model: str, texts: Sequence[str]) -> list[int]:
         self._check(model)
         return [len(text.split()) for text in texts]
 
-    async def measure(self, model: str, chat: Chat) -> int:
+    async def measure(self, model: str, prompt: Chat | RawPrompt) -> int:
         self._check(model)
-        words = sum(len(message.content.split()) + sum(len(call.arguments.split()) for call in message.tool_calls) for message in chat.messages)
-        return words + 2 * len(chat.messages) + sum(len(tool.description.split()) for tool in chat.tools) + 1
+        if isinstance(prompt, RawPrompt):
+            return max(1, len(_text(prompt).split()))
+        words = sum(len(message.content.split()) + sum(len(call.arguments.split()) for call in message.tool_calls) for message in prompt.messages)
+        return words + 2 * len(prompt.messages) + sum(len(tool.description.split()) for tool in prompt.tools) + 1
 
     async def load(self, model: str) -> ModelInfo:
         self._check(model)
@@ -155,7 +188,7 @@ class ScriptedEngine:
             case _Say(text):
                 for word in performance.say(text):
                     await asyncio.sleep(0)
-                    yield TextDelta(word)
+                    yield TextDelta(word, performance.logprobs(word))
             case _Call(name, arguments):
                 for delta in performance.call(name, arguments):
                     await asyncio.sleep(0)
@@ -168,6 +201,7 @@ class _Performance:
 
     stop: tuple[str, ...]
     max_tokens: int
+    top_logprobs: int | None
     num_tokens: int = 0
     num_calls: int = 0
     finish_reason: Literal["stop", "length", "tool_calls"] = "stop"
@@ -179,6 +213,14 @@ class _Performance:
         words = self._take(text[: min(ends)] if ends else text)
         self.is_over = self.is_over or bool(ends)
         return words
+
+    def logprobs(self, word: str) -> tuple[TokenLogprob, ...]:
+        """Each word was likely, and the others in its place are made up."""
+        if self.top_logprobs is None:
+            return ()
+        others = ((f" other{number}".encode(), -2.0 - number) for number in itertools.count())
+        likeliest = itertools.chain([(word.encode(), -0.25)], others)
+        return (TokenLogprob(word.encode(), -0.25, tuple(itertools.islice(likeliest, self.top_logprobs))),)
 
     def call(self, name: str, arguments: str) -> list[Delta]:
         if self.is_over:
@@ -195,3 +237,16 @@ class _Performance:
             self.is_over, self.finish_reason = True, "length"
         self.num_tokens += min(len(words), room)
         return words[:room]
+
+
+def _text(prompt: RawPrompt) -> str:
+    if isinstance(prompt.text, str):
+        return prompt.text
+    _check_tokens(prompt.text, param="prompt")
+    return " ".join(f"w{token}" for token in prompt.text)
+
+
+def _check_tokens(tokens: Sequence[int], *, param: str) -> None:
+    for token in tokens:
+        if not 0 <= token < NUM_VOCAB:
+            raise RequestError(f"Invalid '{param}': the model has no token {token}; its tokens are 0 to {NUM_VOCAB - 1}.", param=param)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import json
+import math
 import os
 import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -27,9 +28,11 @@ from offline_assistants.ports import (
     Delta,
     Engines,
     Finished,
+    RawPrompt,
     ResponseFormat,
     SamplingParams,
     TextDelta,
+    TokenLogprob,
     ToolCallDelta,
     ToolCallStarted,
     ToolSpec,
@@ -56,13 +59,15 @@ class Answer:
     calls: list[list[str]] = field(default_factory=list)
     finished: Finished | None = None
     deltas: list[Delta] = field(default_factory=list)
+    logprobs: list[TokenLogprob] = field(default_factory=list)
 
     def add(self, delta: Delta) -> None:
         assert self.finished is None, "something came after Finished"
         self.deltas.append(delta)
         match delta:
-            case TextDelta(text):
+            case TextDelta(text, logprobs):
                 self.text += text
+                self.logprobs += logprobs
             case ToolCallStarted(index, name):
                 assert index == len(self.calls)
                 self.calls.append([name, ""])
@@ -77,15 +82,26 @@ class Answer:
         return self.finished.finish_reason
 
 
-async def ask(engines: Engines, chat: Chat | str, sampling: SamplingParams = GREEDY, *, model: str = STARTER) -> Answer:
+async def ask(engines: Engines, prompt: Chat | RawPrompt | str, sampling: SamplingParams = GREEDY, *, model: str = STARTER) -> Answer:
     answer = Answer()
-    async for delta in engines.generate(model, user(chat) if isinstance(chat, str) else chat, sampling):
+    async for delta in engines.generate(model, user(prompt) if isinstance(prompt, str) else prompt, sampling):
         answer.add(delta)
     return answer
 
 
 def user(text: str, **more: object) -> Chat:
     return Chat((ChatMessage("user", text),), **more)  # pyright: ignore[reportArgumentType]
+
+
+async def token_of(engines: Engines, prompt: str, text: str) -> int:
+    """The token that the text is, found by its bias: nobody else tells."""
+    low, high = 0, 49_000
+    while high - low > 1:
+        middle = (low + high) // 2
+        biased = SamplingParams(temperature=0, max_tokens=1, logit_bias=tuple((token, -100.0) for token in range(low, middle)))
+        is_below = (await ask(engines, RawPrompt(prompt), biased)).text != text
+        low, high = (low, middle) if is_below else (middle, high)
+    return low
 
 
 def require_starter_model() -> None:
@@ -230,6 +246,66 @@ class TestEveryEngine:
         assert order.index("7") < len(order) - 1 - order[::-1].index("8")
         assert order.index("8") < len(order) - 1 - order[::-1].index("7")
 
+    async def test_each_token_of_the_text_comes_with_its_likelihood_if_asked_for(self, engines: Engines) -> None:
+        asked = await ask(engines, "Say hello, please.", replace(GREEDY, top_logprobs=3))
+
+        assert b"".join(each.token for each in asked.logprobs).decode() == asked.text
+        assert {len(each.top) for each in asked.logprobs} == {3}
+        assert all(each.top[0] == (each.token, each.logprob) and each.logprob <= 0 for each in asked.logprobs)
+        assert (await ask(engines, "Say hello, please.")).logprobs == []
+
+    async def test_the_likelihood_alone_needs_no_other_tokens(self, engines: Engines) -> None:
+        asked = await ask(engines, "Say hello, please.", replace(GREEDY, top_logprobs=0))
+
+        assert asked.logprobs
+        assert all(each.top == () for each in asked.logprobs)
+
+    async def test_a_stop_string_takes_its_likelihoods_with_it(self, engines: Engines) -> None:
+        whole = await ask(engines, "Tell me about the sea.", replace(GREEDY, top_logprobs=0))
+        stop = "".join(each.token.decode() for each in whole.logprobs[3:5])
+
+        asked = await ask(engines, "Tell me about the sea.", replace(GREEDY, top_logprobs=0, stop=(stop,)))
+
+        assert asked.logprobs == whole.logprobs[: len(asked.logprobs)]
+        assert b"".join(each.token for each in asked.logprobs).decode() == asked.text
+
+    async def test_a_raw_prompt_is_gone_on_with(self, engines: Engines) -> None:
+        answer = await ask(engines, RawPrompt("Once upon a time, there"))
+
+        assert answer.text
+        assert answer.finished is not None
+        assert answer.finished.num_prompt_tokens == await engines.measure(STARTER, RawPrompt("Once upon a time, there"))
+
+    async def test_a_raw_prompt_may_be_tokens_or_nothing(self, engines: Engines) -> None:
+        answers = [await ask(engines, RawPrompt(prompt), replace(GREEDY, max_tokens=4)) for prompt in ((500, 600, 700), (), "")]
+
+        assert [answer.finished and answer.finished.num_prompt_tokens for answer in answers] == [3, 1, 1]
+
+    @pytest.mark.parametrize("prompt", ["Once upon a time", (500, 600, 700)])
+    async def test_an_echo_comes_before_what_follows(self, engines: Engines, prompt: str | tuple[int, ...]) -> None:
+        alone = await ask(engines, RawPrompt(prompt, echo=True), replace(GREEDY, max_tokens=0))
+        both = await ask(engines, RawPrompt(prompt, echo=True), replace(GREEDY, max_tokens=3))
+
+        assert (alone.reason, alone.finished and alone.finished.num_completion_tokens) == ("length", 0)
+        assert alone.text == prompt if isinstance(prompt, str) else alone.text
+        assert both.text.startswith(alone.text) and both.text != alone.text
+
+    async def test_tokens_that_the_model_does_not_have_are_refused(self, engines: Engines) -> None:
+        for prompt, sampling, param in [
+            (RawPrompt((1, 10**9)), GREEDY, "prompt"),
+            (RawPrompt((-1,)), GREEDY, "prompt"),
+            (user("Hello"), replace(GREEDY, logit_bias=((10**9, 1.0),)), "logit_bias"),
+        ]:
+            with pytest.raises(RequestError, match="has no token") as refused:
+                await ask(engines, prompt, sampling)
+            assert refused.value.param == param
+
+    @pytest.mark.parametrize("seed", [0, -1, 2**63 - 1, -(2**63)])
+    async def test_every_integer_is_a_seed(self, engines: Engines, seed: int) -> None:
+        answer = await ask(engines, "Hello", SamplingParams(seed=seed, max_tokens=4))
+
+        assert answer.finished is not None
+
 
 class TestScriptedEngine:
     async def test_a_turn_may_hold_text_and_several_calls(self) -> None:
@@ -281,6 +357,53 @@ class TestLlama:
 
         assert answers[0].text == answers[1].text
         assert answers[0].text != answers[2].text
+
+    async def test_a_negative_seed_is_a_seed_of_its_own(self, llama: EnginePool) -> None:
+        answers = [await ask(llama, "Make up a name.", SamplingParams(temperature=1.2, seed=seed, max_tokens=16)) for seed in (-3, -3, 3)]
+
+        assert answers[0].text == answers[1].text
+        assert answers[0].text != answers[2].text
+
+    async def test_a_bias_forbids_and_forces_tokens(self, llama: EnginePool) -> None:
+        free = await ask(llama, RawPrompt("The capital of France is"), replace(GREEDY, max_tokens=1))
+        first = await token_of(llama, "The capital of France is", free.text)
+
+        forbidden = await ask(llama, RawPrompt("The capital of France is"), replace(GREEDY, max_tokens=1, logit_bias=((first, -100),)))
+        forced = await ask(llama, RawPrompt("The capital of France is"), replace(GREEDY, max_tokens=3, logit_bias=((first, 100),)))
+
+        assert forbidden.text != free.text
+        assert forced.text == free.text * 3
+
+    @pytest.mark.parametrize("penalty", ["frequency_penalty", "presence_penalty"])
+    async def test_a_penalty_keeps_a_model_from_repeating_itself(self, llama: EnginePool, penalty: str) -> None:
+        prompt = RawPrompt("one one one one one one one one one one one")
+        repeated = await ask(llama, prompt, replace(GREEDY, max_tokens=12))
+
+        varied = await ask(llama, prompt, replace(GREEDY, max_tokens=12, **{penalty: 2.0}))
+
+        assert len(set(repeated.text.split())) < len(set(varied.text.split()))
+
+    async def test_likelihoods_are_the_model_s_own_whatever_is_sampled(self, llama: EnginePool) -> None:
+        prompt = RawPrompt("The capital of France is")
+        plain = await ask(llama, prompt, replace(GREEDY, max_tokens=1, top_logprobs=20))
+
+        sampled = await ask(llama, prompt, SamplingParams(temperature=1.7, seed=5, max_tokens=1, top_logprobs=20, frequency_penalty=2))
+
+        assert [name for name, _ in sampled.logprobs[0].top] == [name for name, _ in plain.logprobs[0].top]
+        assert [value for _, value in sampled.logprobs[0].top] == pytest.approx([value for _, value in plain.logprobs[0].top], abs=0.05)
+        assert sum(math.exp(value) for _, value in plain.logprobs[0].top) < 1.0001
+
+    async def test_a_schema_is_kept_with_likelihoods_too(self, llama: EnginePool) -> None:
+        schema = {"type": "object", "properties": {"kind": {"enum": ["cat", "dog"]}}, "required": ["kind"]}
+        chat = user("Describe a pet.", response_format=ResponseFormat("json_schema", schema))
+
+        answer = await ask(llama, chat, SamplingParams(temperature=0, max_tokens=40, top_logprobs=2))
+
+        assert json.loads(answer.text)["kind"] in {"cat", "dog"}
+        assert b"".join(each.token for each in answer.logprobs).decode() == answer.text
+
+    async def test_control_tokens_are_read_in_a_raw_prompt(self, llama: EnginePool) -> None:
+        assert await llama.measure(STARTER, RawPrompt("<|im_start|>user\nHi<|im_end|>\n")) < 8
 
     async def test_a_second_turn_finds_the_first_in_the_cache(self, llama: EnginePool) -> None:
         system, question = ChatMessage("system", "You talk about rivers, briefly."), ChatMessage("user", "What is a river delta?")

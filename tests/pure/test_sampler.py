@@ -1,10 +1,11 @@
-"""From logits to a token: greedy, nucleus, seed, mask."""
+"""From logits to a token: greedy, nucleus, seed, mask, bias, penalties; and how likely a token was."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
+from offline_assistants.engine.logprobs import IMPOSSIBLE, token_logprob
 from offline_assistants.engine.sampler import Sampler
 from offline_assistants.errors import EngineError
 from offline_assistants.ports import SamplingParams
@@ -50,3 +51,44 @@ def test_what_the_grammar_forbids_is_never_drawn():
 def test_numbers_that_are_no_logits_are_an_error(logits: np.ndarray):
     with pytest.raises(EngineError):
         Sampler(SamplingParams(), np.random.default_rng(1)).sample(logits.astype(np.float32))
+
+
+def test_a_bias_moves_the_choice():
+    assert set(draws(SamplingParams(temperature=0, logit_bias=((2, 100.0),)))) == {2}
+    assert 1 not in draws(SamplingParams(logit_bias=((1, -100.0),)))
+
+
+@pytest.mark.parametrize(("params", "expected"), [({"frequency_penalty": 0.5}, [1, 1, 2, 1, 2, 1]), ({"presence_penalty": 1.0}, [1, 2, 1, 1, 1, 1])])
+def test_a_penalty_grows_with_each_time_or_counts_once(params: dict[str, float], expected: list[int]):
+    sampler = Sampler(SamplingParams(temperature=0, **params), np.random.default_rng(1))
+    said = []
+
+    for _ in expected:
+        said.append(sampler.sample(LOGITS))
+        sampler.count(said[-1])
+
+    assert said == expected
+
+
+def test_the_model_s_numbers_stay_as_they_were():
+    logits = LOGITS.copy()
+    sampler = Sampler(SamplingParams(logit_bias=((0, 5.0),), presence_penalty=2), np.random.default_rng(1))
+    sampler.count(1)
+    sampler.sample(logits)
+
+    assert (logits == LOGITS).all()
+
+
+def test_a_token_is_named_with_its_likelihood_and_the_likeliest_beside_it():
+    found = token_logprob(LOGITS + 7, 3, num_top=2, name=lambda token: f"t{token}".encode())
+
+    assert (found.token, [name for name, _ in found.top]) == (b"t3", [b"t1", b"t2"])
+    assert np.exp([found.logprob, *(value for _, value in found.top)]) == pytest.approx([0.05, 0.6, 0.25], rel=1e-4)
+
+
+def test_more_likeliest_tokens_than_there_are_bring_all():
+    assert len(token_logprob(LOGITS, 0, num_top=20, name=lambda _: b"").top) == 4
+
+
+def test_what_cannot_be_is_a_number_that_json_knows():
+    assert token_logprob(np.array([0, -np.inf], dtype=np.float32), 1, num_top=0, name=lambda _: b"").logprob == IMPOSSIBLE
