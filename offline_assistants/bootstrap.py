@@ -25,7 +25,7 @@ from offline_assistants.code_interpreter.docker_sandbox import DockerSandbox
 from offline_assistants.code_interpreter.sessions import SessionLimits
 from offline_assistants.documents.local_documents import LocalDocuments
 from offline_assistants.domain.ids import Ids
-from offline_assistants.domain.objects import File, VectorStoreFile
+from offline_assistants.domain.objects import DEFAULT_PROJECT, File, VectorStoreFile
 from offline_assistants.engine.options import EngineOptions
 from offline_assistants.engine.pool import EnginePool
 from offline_assistants.errors import StoreError
@@ -41,6 +41,7 @@ from offline_assistants.runs.tool_calls import BuiltinTools
 from offline_assistants.settings import Settings
 from offline_assistants.store.blobs import BlobStore
 from offline_assistants.store.duckdb_store import DuckDBStore
+from offline_assistants.store.project_store import ProjectStore
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +98,7 @@ def _join(settings: Settings, *, store: DuckDBStore, blobs: BlobStore, index: Ch
     prompts = PromptBuilder(engines=engines, history=history, limits=limits)
     runner = Runner(engines=engines, tools=tools, history=history, prompts=prompts, ids=ids, max_answer_tokens=settings.max_answer_tokens)
     return Parts(
-        store=store,
+        store=ProjectStore(store, DEFAULT_PROJECT),
         blobs=blobs,
         engines=engines,
         sandbox=sandbox,

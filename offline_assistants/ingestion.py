@@ -36,6 +36,7 @@ from offline_assistants.ports import Documents, ParsedDocument
 from offline_assistants.store.blobs import BlobStore
 from offline_assistants.store.changes import Change, Exists, Precondition, Put, UpdateEach
 from offline_assistants.store.duckdb_store import DuckDBStore
+from offline_assistants.store.project_store import ProjectStore
 from offline_assistants.store.vector_store_changes import Added, AddFiles, CancelBatch, DeleteFile, DeleteStore, FinishFile, RemoveFile, is_same_work
 
 log = logging.getLogger(__name__)
@@ -142,6 +143,7 @@ class Ingestion:
 
     async def plan_store(
         self,
+        project: ProjectStore,
         files: Sequence[FileToAdd],
         *,
         name: str | None = None,
@@ -149,7 +151,7 @@ class Ingestion:
         expires_after: ExpiresAfter | None = None,
         metadata: dict[str, str] | None = None,
     ) -> Plan:
-        """A new vector store with `files`. Raises NotFound for a file that does not exist, RequestError for an overlap that is too large."""
+        """A new vector store of a project with `files`. Raises NotFound for a file that does not exist, RequestError for an overlap that is too large."""
         now = self._now()
         store = VectorStore(
             id=self._ids.new("vs_"),
@@ -159,10 +161,10 @@ class Ingestion:
             expires_after=expires_after,
             metadata=metadata or {},
         ).used(now)
-        adding = AddFiles(store.id, await self._rows(store.id, files))
+        adding = AddFiles(store.id, await self._rows(project, store.id, files))
         return Plan((Put(store), adding), _exist(files), adding, store)
 
-    async def plan_files(self, store: VectorStore, files: Sequence[FileToAdd], *, as_batch: bool = False) -> Plan:
+    async def plan_files(self, project: ProjectStore, store: VectorStore, files: Sequence[FileToAdd], *, as_batch: bool = False) -> Plan:
         """`files` added to a store that exists; one that is in it already is left as it is (see AddFiles).
 
         Raises as plan_store does, and RequestError for a store that has expired.
@@ -170,11 +172,11 @@ class Ingestion:
         now = self._now()
         check_not_expired(store, now)
         batch = VectorStoreFileBatch(id=self._ids.new("vsfb_"), created_at=now, vector_store_id=store.id) if as_batch else None
-        adding = AddFiles(store.id, await self._rows(store.id, files, batch_id=batch.id if batch else None), batch)
+        adding = AddFiles(store.id, await self._rows(project, store.id, files, batch_id=batch.id if batch else None), batch)
         return Plan((adding,), _exist(files), adding, store)
 
-    async def _rows(self, store_id: str, files: Sequence[FileToAdd], *, batch_id: str | None = None) -> tuple[VectorStoreFile, ...]:
-        stored = await self._store.get_many(File, [file.file_id for file in files])
+    async def _rows(self, project: ProjectStore, store_id: str, files: Sequence[FileToAdd], *, batch_id: str | None = None) -> tuple[VectorStoreFile, ...]:
+        stored = await project.get_many(File, [file.file_id for file in files])
         rows: dict[str, VectorStoreFile] = {}
         for file in files:
             if file.file_id not in stored:
@@ -196,9 +198,9 @@ class Ingestion:
         for row in plan.adding.rows:
             self._queue.add(row.key)
 
-    async def carry_out(self, plan: Plan) -> Added:
+    async def carry_out(self, project: ProjectStore, plan: Plan) -> Added:
         """Commit a plan that stands alone, and start it."""
-        committed = await self._store.commit(plan.changes, require=plan.require)
+        committed = await project.commit(plan.changes, require=plan.require)
         self.start(plan)
         return committed[plan.adding]
 

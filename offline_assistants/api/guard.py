@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from offline_assistants.api.faults import envelope
+from offline_assistants.domain.objects import DEFAULT_PROJECT
 
 SECURITY_HEADERS = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"), (b"cross-origin-resource-policy", b"same-origin")]
 
@@ -30,6 +31,7 @@ class Guard:
             await self._app(scope, receive, send)
             return
         request_id = f"req_{uuid.uuid4().hex}"
+        scope.setdefault("state", {})["project"] = DEFAULT_PROJECT
 
         async def send_marked(message: Message) -> None:
             if message["type"] == "http.response.start":

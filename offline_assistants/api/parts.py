@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
@@ -17,14 +17,19 @@ from offline_assistants.ports import Engines, Sandbox
 from offline_assistants.runs.search import FileSearch
 from offline_assistants.runs.supervisor import Supervisor
 from offline_assistants.store.blobs import BlobStore
-from offline_assistants.store.duckdb_store import DuckDBStore
+from offline_assistants.store.project_store import ProjectStore
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """Made and joined by `bootstrap`."""
+    """Made and joined by `bootstrap`; a route gets them as the caller's project sees them.
 
-    store: DuckDBStore
+    Whatever a route looks up, refers to or changes goes through `store`, also inside other parts: planning and committing take `parts.store`. So a route
+    needs no thought of projects: an object of another project is not found, with the words for an object that does not exist.
+    """
+
+    store: ProjectStore
+    """The caller's project. There is no other way to the store from here."""
     blobs: BlobStore
     engines: Engines
     sandbox: Sandbox
@@ -39,6 +44,10 @@ class Parts:
     attaching: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while attachments are turned into files of a thread, so that two messages at once do not make two vector stores for it."""
 
+    def of(self, project: str) -> Parts:
+        """The same parts as another project sees them."""
+        return replace(self, store=self.store.of(project))
+
     async def check_model(self, model: str) -> None:
         """Raises ModelNotFound, naming the models there are."""
         known = [each.model_id for each in await self.engines.list_models()]
@@ -48,7 +57,8 @@ class Parts:
 
 
 def _parts(request: Request) -> Parts:
-    return request.app.state.parts
+    """The guard has said whose request this is; without a word from it there is no project and no answer."""
+    return request.app.state.parts.of(request.state.project)
 
 
 PartsDep = Annotated[Parts, Depends(_parts)]

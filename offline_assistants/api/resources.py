@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from offline_assistants.api.parts import Parts
-from offline_assistants.api.requests import ToolResourcesIn
+from offline_assistants.api.requests import CreateMessage, ToolResourcesIn
 from offline_assistants.domain.objects import (
     Attachment,
     CodeInterpreterResources,
     ExpiresAfter,
     File,
     FileSearchResources,
+    ImageFilePart,
     Tool,
     ToolResources,
     VectorStore,
@@ -72,11 +73,18 @@ async def plan_resources(parts: Parts, asked: ToolResourcesIn | None, *, tools: 
         store_ids = list(wanted.vector_store_ids)
         plan.require += [Exists(VectorStore, store_id, unknown_vector_store(store_id)) for store_id in store_ids]
         for each in wanted.vector_stores:
-            made = await parts.ingestion.plan_store([FileToAdd(file_id, each.chunking_strategy) for file_id in each.file_ids], metadata=each.metadata)
+            files = [FileToAdd(file_id, each.chunking_strategy) for file_id in each.file_ids]
+            made = await parts.ingestion.plan_store(parts.store, files, metadata=each.metadata)
             plan.add(made)
             store_ids.append(made.store.id)
         plan.resources = plan.resources.model_copy(update={"file_search": FileSearchResources(vector_store_ids=store_ids)})
     return plan
+
+
+def plan_pictures(plan: ResourcesPlan, messages: Sequence[CreateMessage]) -> None:
+    """A picture that a message shows has to be there when the message is kept."""
+    parts = [part for message in messages if not isinstance(message.content, str) for part in message.content]
+    plan.require += [Exists(File, part.image_file.file_id, unknown_file(part.image_file.file_id)) for part in parts if isinstance(part, ImageFilePart)]
 
 
 async def plan_attachments(parts: Parts, plan: ResourcesPlan, attachments: Sequence[Attachment]) -> None:
@@ -96,8 +104,8 @@ async def plan_attachments(parts: Parts, plan: ResourcesPlan, attachments: Seque
         store_ids = plan.resources.vector_store_ids()
         store = await parts.store.get(VectorStore, store_ids[0]) if store_ids else None
         if store is not None and store.at(parts.now()).status != "expired":
-            plan.add(await parts.ingestion.plan_files(store, searched))
+            plan.add(await parts.ingestion.plan_files(parts.store, store, searched))
         else:
-            made = await parts.ingestion.plan_store(searched, expires_after=THREAD_STORE_EXPIRES)
+            made = await parts.ingestion.plan_store(parts.store, searched, expires_after=THREAD_STORE_EXPIRES)
             plan.add(made)
             plan.resources = plan.resources.model_copy(update={"file_search": FileSearchResources(vector_store_ids=[made.store.id])})

@@ -127,7 +127,7 @@ async def create_thread_and_run(body: CreateThreadAndRun, parts: PartsDep, respo
         plan.stores += asked.stores
     run = await _new_run(parts, thread.id, body, resources)
     await _check_purpose(parts, run, body.thread.messages)
-    run = await parts.supervisor.create(run, changes=plan.changes, require=plan.require, thread=thread)
+    run = await parts.supervisor.create(run, store=parts.store, changes=plan.changes, require=plan.require, thread=thread)
     plan.start(parts.ingestion)
     return _stream(parts, run.id) if body.stream else _polled(run, response)
 
@@ -144,7 +144,7 @@ async def create_run(
         _, plan = await plan_messages(parts, await get_thread(parts, thread_id), body.additional_messages or [])
         run = await _new_run(parts, thread_id, body)
         await _check_purpose(parts, run, body.additional_messages or [])
-        run = await parts.supervisor.create(run, changes=plan.changes, require=plan.require)
+        run = await parts.supervisor.create(run, store=parts.store, changes=plan.changes, require=plan.require)
     plan.start(parts.ingestion)
     return _stream(parts, run.id, with_search_content=bool(include)) if body.stream else _polled(run, response)
 

@@ -63,8 +63,10 @@ async def get_batch(parts: Parts, vector_store_id: str, batch_id: str) -> Vector
 async def create_vector_store(parts: PartsDep, body: CreateVectorStore | None = None) -> dict[str, Any]:
     body = body or CreateVectorStore()
     files = [FileToAdd(file_id, body.chunking_strategy) for file_id in body.file_ids]
-    plan = await parts.ingestion.plan_store(files, name=body.name, description=body.description, expires_after=body.expires_after, metadata=body.metadata)
-    return (await parts.ingestion.carry_out(plan)).store.wire()
+    plan = await parts.ingestion.plan_store(
+        parts.store, files, name=body.name, description=body.description, expires_after=body.expires_after, metadata=body.metadata
+    )
+    return (await parts.ingestion.carry_out(parts.store, plan)).store.wire()
 
 
 @router.get("")
@@ -131,8 +133,8 @@ async def search_vector_store(vector_store_id: str, body: SearchVectorStore, par
 @router.post("/{vector_store_id}/files")
 async def create_vector_store_file(vector_store_id: str, body: CreateVectorStoreFile, parts: PartsDep) -> dict[str, Any]:
     store = await get_store(parts, vector_store_id)
-    plan = await parts.ingestion.plan_files(store, [FileToAdd(body.file_id, body.chunking_strategy, body.attributes)])
-    [row] = (await parts.ingestion.carry_out(plan)).files
+    plan = await parts.ingestion.plan_files(parts.store, store, [FileToAdd(body.file_id, body.chunking_strategy, body.attributes)])
+    [row] = (await parts.ingestion.carry_out(parts.store, plan)).files
     return row.wire()
 
 
@@ -208,8 +210,8 @@ async def retrieve_vector_store_file_content(vector_store_id: str, file_id: str,
 @router.post("/{vector_store_id}/file_batches")
 async def create_file_batch(vector_store_id: str, body: CreateFileBatch, parts: PartsDep) -> dict[str, Any]:
     store = await get_store(parts, vector_store_id)
-    plan = await parts.ingestion.plan_files(store, _batch_files(body), as_batch=True)
-    batch = (await parts.ingestion.carry_out(plan)).batch
+    plan = await parts.ingestion.plan_files(parts.store, store, _batch_files(body), as_batch=True)
+    batch = (await parts.ingestion.carry_out(parts.store, plan)).batch
     return batch.wire() if batch else {}
 
 

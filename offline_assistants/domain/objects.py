@@ -43,6 +43,20 @@ class ApiObject(Shape):
         return self.model_dump(mode="json", exclude=set(self.private))
 
 
+DEFAULT_PROJECT = "default"
+
+
+class RootObject(ApiObject):
+    """An object that belongs to a project, and its children (a thread's messages and runs, a vector store's files) with it.
+
+    Who makes one leaves `project` out: a commit through a project's view of the store sets it.
+    """
+
+    private: ClassVar[frozenset[str]] = frozenset({"project"})
+
+    project: str = DEFAULT_PROJECT
+
+
 def _check_metadata(value: dict[str, str]) -> dict[str, str]:
     if len(value) > 16:
         raise ValueError(f"metadata holds at most 16 pairs, not {len(value)}")
@@ -151,7 +165,7 @@ class JsonSchemaFormat(Shape):
 ResponseFormatOption = Literal["auto"] | Annotated[TextFormat | JsonObjectFormat | JsonSchemaFormat, Field(discriminator="type")]
 
 
-class Assistant(ApiObject):
+class Assistant(RootObject):
     object: Literal["assistant"] = "assistant"
     created_at: int
     name: str | None = None
@@ -167,7 +181,7 @@ class Assistant(ApiObject):
     response_format: ResponseFormatOption = "auto"
 
 
-class Thread(ApiObject):
+class Thread(RootObject):
     object: Literal["thread"] = "thread"
     created_at: int
     metadata: Metadata = {}
@@ -538,8 +552,8 @@ class RunStep(ApiObject):
 FilePurpose = Literal["assistants", "assistants_output", "batch", "batch_output", "fine-tune", "fine-tune-results", "vision", "user_data", "evals"]
 
 
-class File(ApiObject):
-    private: ClassVar[frozenset[str]] = frozenset({"digest"})
+class File(RootObject):
+    private: ClassVar[frozenset[str]] = RootObject.private | {"digest"}
 
     object: Literal["file"] = "file"
     bytes: int
@@ -570,7 +584,7 @@ class ExpiresAfter(Shape):
         return last_active_at + self.days * 86_400
 
 
-class VectorStore(ApiObject):
+class VectorStore(RootObject):
     object: Literal["vector_store"] = "vector_store"
     created_at: int
     name: str | None = None

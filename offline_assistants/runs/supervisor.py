@@ -22,6 +22,7 @@ from offline_assistants.runs.active_run import ActiveRun, StaleRun
 from offline_assistants.runs.runner import Runner
 from offline_assistants.store.changes import Change, Delete, Lock, NotLocked, Precondition, Put, TakeOver
 from offline_assistants.store.duckdb_store import DuckDBStore
+from offline_assistants.store.project_store import ProjectStore
 
 log = logging.getLogger(__name__)
 
@@ -58,13 +59,15 @@ class Supervisor:
 
     # ── What clients ask for ─────────────────────────────────────────────────────────────────────────────────────────
 
-    async def create(self, run: Run, *, changes: Sequence[Change[Any]], require: Sequence[Precondition] = (), thread: Thread | None = None) -> Run:
-        """Save `run` with `changes` (its thread, its messages) in one transaction, and start it. Raises RunIsActive and what `require` raises.
+    async def create(
+        self, run: Run, *, store: ProjectStore, changes: Sequence[Change[Any]], require: Sequence[Precondition] = (), thread: Thread | None = None
+    ) -> Run:
+        """Save `run` with `changes` (its thread, its messages) in one transaction of its project, and start it. Raises RunIsActive and what `require` raises.
 
         With `thread` the stream begins with thread.created.
         """
         is_free = NotLocked(run.thread_id, lambda run_id: RunIsActive(f"Thread {run.thread_id} already has an active run {run_id}."))
-        await self._store.commit([*changes, Lock(run.thread_id, run.id), Put(run)], require=[*require, is_free])
+        await store.commit([*changes, Lock(run.thread_id, run.id), Put(run)], require=[*require, is_free])
         active = self._activate(run)
         if thread is not None:
             active.stream.publish(StreamEvent("thread.created", thread))

@@ -30,13 +30,14 @@ from offline_assistants.domain.objects import (
     VectorStoreFile,
 )
 from offline_assistants.domain.stream_events import code_output_delta
-from offline_assistants.errors import OfflineAssistantsError, SandboxError, SandboxUnavailable, StoreError
+from offline_assistants.errors import NotFound, OfflineAssistantsError, SandboxError, SandboxUnavailable, StoreError
 from offline_assistants.ports import ExecutionEnded, FileMade, Image, Logs, Sandbox, SandboxFile, ToolSpec
 from offline_assistants.runs.active_run import ActiveRun
 from offline_assistants.runs.search import FileSearch
 from offline_assistants.store.blobs import BlobStore
 from offline_assistants.store.changes import Put
 from offline_assistants.store.duckdb_store import DuckDBStore
+from offline_assistants.store.project_store import ProjectStore
 
 log = logging.getLogger(__name__)
 
@@ -82,13 +83,21 @@ class BuiltinTools:
 
     async def setting(self, run: Run) -> ToolSetting:
         """What `run` can reach just now."""
-        thread = await self._store.get(Thread, run.thread_id)
-        resources = [run.tool_resources, *([thread.tool_resources] if thread else [])]
+        thread = await self._thread(run)
+        resources = [run.tool_resources, thread.tool_resources]
         file_ids = list(dict.fromkeys(file_id for each in resources for file_id in each.code_file_ids()))
         store_ids = tuple(dict.fromkeys(store_id for each in resources for store_id in each.vector_store_ids()))
-        files = await self._store.get_many(File, file_ids)
+        project = ProjectStore(self._store, thread.project)
+        files = await project.get_many(File, file_ids)
+        store_ids = tuple(await project.get_many(VectorStore, store_ids))
         names = [await self._searchable_names(store_id) for store_id in store_ids]
         return ToolSetting(tuple(files.values()), store_ids, tuple(dict.fromkeys(name for each in names for name in each)))
+
+    async def _thread(self, run: Run) -> Thread:
+        thread = await self._store.get(Thread, run.thread_id)
+        if thread is None:
+            raise NotFound(f"No thread found with id '{run.thread_id}'.")
+        return thread
 
     async def _searchable_names(self, vector_store_id: str) -> list[str]:
         page = await self._store.list_page(VectorStoreFile, parent={"vector_store_id": vector_store_id}, limit=20, order="asc")
@@ -125,10 +134,10 @@ class BuiltinTools:
             case Logs(text=text):
                 self._say(active, index, result, text)
             case Image(content=content, filename=filename):
-                file = await self._save(filename, content)
+                file = await self._save(active.run, filename, content)
                 self._add(active, index, result, ImageOutput(image=ImageOutputFile(file_id=file.id)))
             case FileMade(path=path, content=content):
-                file = await self._save(PurePosixPath(path).name, content)
+                file = await self._save(active.run, PurePosixPath(path).name, content)
                 result.files = [each for each in result.files if each.path != path] + [CodeFile(path=path, file_id=file.id)]
             case ExecutionEnded():
                 pass  # what the model has to know of the end is in the logs
@@ -149,10 +158,12 @@ class BuiltinTools:
         if active.step is not None:
             active.stream.publish(code_output_delta(active.step, index, output_index, output))
 
-    async def _save(self, filename: str, content: bytes) -> File:
+    async def _save(self, run: Run, filename: str, content: bytes) -> File:
+        """A file of the thread's project."""
+        project = ProjectStore(self._store, (await self._thread(run)).project)
         blob = await self._blobs.put_bytes(content)
         file = File(id=self._ids.new("file-"), bytes=blob.size, created_at=self._now(), filename=filename, purpose="assistants_output", digest=blob.digest)
-        await self._store.commit([Put(file)])
+        await project.commit([Put(file)])
         return file
 
     # ── file_search ──────────────────────────────────────────────────────────────────────────────────────────────────

@@ -5,6 +5,9 @@
 
 Each request first stages its changes in a branch of the transaction's `Draft`, reading through it what requests before it in the same transaction have
 done. A request that fails leaves only its own branch behind.
+
+A branch may be a project's. Then objects of other projects, and the children of these, are not there: not for preconditions, not to be changed, and nothing
+can be put under them; new roots become the project's.
 """
 
 from __future__ import annotations
@@ -14,13 +17,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Protocol, TypeVar, cast
 
-from offline_assistants.domain.objects import ApiObject, Run
+from offline_assistants.domain.objects import ApiObject, RootObject, Run
 from offline_assistants.errors import OfflineAssistantsError, RequestError, RunIsActive
-from offline_assistants.store.tables import TABLES, ActiveRun, Equal, T
+from offline_assistants.store.tables import TABLES, ActiveRun, Equal, Name, T, root_of
 
 Result = TypeVar("Result")
-Name = tuple[type[ApiObject], str]
-"""An object's class and key."""
 
 
 class Stored(Protocol):
@@ -41,16 +42,18 @@ class Row:
 class Draft:
     """The changes of one transaction before they are written. Who reads through it sees them as done."""
 
-    def __init__(self, stored: Stored, seqs: Iterator[int], below: Draft | None = None) -> None:
+    def __init__(self, stored: Stored, seqs: Iterator[int], below: Draft | None = None, project: str | None = None) -> None:
         self._stored = stored
         self._seqs = seqs
+        self._project = project
         self.rows: ChainMap[Name, Row | None] = below.rows.new_child() if below else ChainMap()
         """What to write; None: deleted. A branch adds to its own first map only."""
         self.deleted: set[Name] = set()
         """Also those that were written again afterwards: these are new rows."""
 
-    def branch(self) -> Draft:
-        return Draft(self._stored, self._seqs, below=self)
+    def branch(self, project: str | None = None) -> Draft:
+        """Room for the changes of one request; None: of the server itself, which sees all."""
+        return Draft(self._stored, self._seqs, below=self, project=project)
 
     def merge(self, branch: Draft) -> None:
         """Take over what a branch of this draft has staged."""
@@ -58,22 +61,51 @@ class Draft:
         self.deleted |= branch.deleted
 
     def has(self, cls: type[ApiObject], key: str) -> bool:
+        if self._project is not None:
+            return self.get(cls, key) is not None
         return self.rows[cls, key] is not None if (cls, key) in self.rows else self._stored.doc(cls, key) is not None
 
     def get(self, cls: type[T], key: str) -> T | None:
-        if (cls, key) in self.rows:
-            row = self.rows[cls, key]
-            return None if row is None else cast("T", row.obj)
-        doc = self._stored.doc(cls, key)
-        return None if doc is None else cls.model_validate_json(doc)
+        obj = self._read(cls, key)
+        return obj if obj is not None and self._is_ours(obj) else None
 
     def children(self, cls: type[ApiObject], parent: Equal) -> list[str]:
         stored = [key for key in self._stored.keys(cls, parent) if self.rows.get((cls, key), True)]
         staged = [key for (kind, key), row in self.rows.items() if kind is cls and row and TABLES[cls].belongs(row.obj, parent)]
-        return list(dict.fromkeys(stored + staged))
+        found = list(dict.fromkeys(stored + staged))
+        if self._project is None or (found and self.has(cls, found[0])):  # what has one parent in common has one root
+            return found
+        return []
 
-    def put(self, obj: ApiObject) -> None:
-        """Raises RequestError for what could be written but not read again: an infinite number, half a surrogate pair, JSON nested too deep."""
+    def _read(self, cls: type[T], key: str) -> T | None:
+        """Whosever it is."""
+        if (cls, key) in self.rows:
+            row = self.rows[cls, key]
+            return None if row is None else cast("T", row.obj)
+        return self._read_stored(cls, key)
+
+    def _read_stored(self, cls: type[T], key: str) -> T | None:
+        doc = self._stored.doc(cls, key)
+        return None if doc is None else cls.model_validate_json(doc)
+
+    def _is_ours(self, obj: ApiObject) -> bool:
+        if self._project is None:
+            return True
+        cls, key = root_of(obj)
+        # Children stay ours when the root was deleted a moment ago: they are deleted after it.
+        root = obj if isinstance(obj, RootObject) else self._read(cls, key) or self._read_stored(cls, key)
+        return isinstance(root, RootObject) and root.project == self._project
+
+    def put(self, obj: T) -> T:
+        """What is kept: a new root is the project's. Raises NotFound for a child whose root is not there.
+
+        Raises RequestError for what could be written but not read again: an infinite number, half a surrogate pair, JSON nested too deep.
+        """
+        if self._project is not None and isinstance(obj, RootObject):
+            obj = obj.model_copy(update={"project": self._project})
+        if not self._is_ours(obj):
+            cls, key = root_of(obj)
+            raise TABLES[cls].not_found(key)
         name = (type(obj), obj.key)
         staged = self.rows.get(name)
         try:
@@ -82,8 +114,21 @@ class Draft:
         except ValueError as error:
             raise RequestError(f"The {TABLES[type(obj)].noun} cannot be kept as JSON: {error}") from error
         self.rows[name] = Row(obj, doc, staged.seq if staged else next(self._seqs))
+        return obj
 
     def delete(self, cls: type[ApiObject], key: str) -> None:
+        """That there is none, or that it is another project's, is no error."""
+        if self._project is None or self.has(cls, key):
+            self._drop(cls, key)
+
+    def delete_children(self, cls: type[ApiObject], parent: Equal) -> list[str]:
+        """The keys of those that there were."""
+        keys = self.children(cls, parent)
+        for key in keys:
+            self._drop(cls, key)
+        return keys
+
+    def _drop(self, cls: type[ApiObject], key: str) -> None:
         self.rows[cls, key] = None
         self.deleted.add((cls, key))
 
@@ -114,8 +159,7 @@ class Put(Change[T], Generic[T]):
     obj: T
 
     def stage(self, draft: Draft) -> T:
-        draft.put(self.obj)
-        return self.obj
+        return draft.put(self.obj)
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,10 +226,7 @@ class DeleteChildren(Change[list[str]]):
     parent: Equal
 
     def stage(self, draft: Draft) -> list[str]:
-        keys = draft.children(self.cls, self.parent)
-        for key in keys:
-            draft.delete(self.cls, key)
-        return keys
+        return draft.delete_children(self.cls, self.parent)
 
 
 @dataclass(frozen=True, eq=False)

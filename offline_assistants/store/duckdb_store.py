@@ -11,7 +11,8 @@
         run = await store.update(Run, run.id, start)                  # a commit of one Update
         await store.active_runs()                                     # the runs that hold a thread, oldest first
 
-Changes and preconditions are in `changes.py`. Errors: those of preconditions and changes as they are, NotFound for an unknown cursor, StoreFull, StoreError.
+Changes and preconditions are in `changes.py`; routes see the store through `project_store.py`.
+Errors: those of preconditions and changes as they are, NotFound for an unknown cursor, StoreFull, StoreError.
 A commit that returned is on the disk; one that raised did nothing. Objects of one class are listed in the order in which they were created.
 """
 
@@ -53,6 +54,7 @@ Value = TypeVar("Value")
 class _Request:
     changes: Sequence[Change[Any]]
     require: Sequence[Precondition]
+    project: str | None
 
 
 class DuckDBStore:
@@ -137,13 +139,13 @@ class DuckDBStore:
 
     # ── Writing ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def commit(self, changes: Sequence[Change[Any]], require: Sequence[Precondition] = ()) -> Committed:
+    async def commit(self, changes: Sequence[Change[Any]], require: Sequence[Precondition] = (), *, project: str | None = None) -> Committed:
         """All changes or none, in the order given, if every precondition holds. On the disk when this returns.
 
-        Who is cancelled while waiting does not know whether it happened.
+        With a `project` the objects of others are not there (see changes.py). Who is cancelled while waiting does not know whether it happened.
         """
         self._check_usable()
-        return await self._writer.submit(_Request(changes, require))
+        return await self._writer.submit(_Request(changes, require, project))
 
     async def update(self, cls: type[T], key: str, change: Callable[[T], T], *, missing: OfflineAssistantsError | None = None) -> T:
         """The object as `change` made it from the newest one."""
@@ -239,7 +241,7 @@ class DuckDBStore:
         return outcomes
 
     def _stage(self, request: _Request, draft: Draft, *, is_full: bool) -> Committed | Exception:
-        branch = draft.branch()
+        branch = draft.branch(request.project)
         try:
             if is_full and any(change.grows for change in request.changes):
                 raise StoreFull

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, Literal, Protocol
 
 from offline_assistants.domain.objects import ApiObject, Run
-from offline_assistants.store.changes import Name
-from offline_assistants.store.tables import TABLES, Equal, Selection, T, select
+from offline_assistants.store.tables import TABLES, Equal, Name, Selection, T, select
 
 Order = Literal["asc", "desc"]
 

@@ -14,6 +14,7 @@ from offline_assistants.domain.objects import (
     Assistant,
     File,
     Message,
+    RootObject,
     Run,
     RunStep,
     Thread,
@@ -24,6 +25,8 @@ from offline_assistants.domain.objects import (
 from offline_assistants.errors import NotFound
 
 T = TypeVar("T", bound=ApiObject)
+Name = tuple[type[ApiObject], str]
+"""An object's class and key."""
 Equal = Mapping[str, str]
 """Column -> the value asked for."""
 
@@ -43,6 +46,10 @@ class Table:
     """What error texts call one of its objects."""
     columns: Mapping[str, str]
     """Column -> the field it repeats. None of these ever changes."""
+    root: type[RootObject] | None = None
+    """What its objects belong to, if they are children."""
+    root_field: str = "id"
+    """Where a child has its root's id."""
 
     def values_of(self, obj: ApiObject) -> tuple[object, ...]:
         """What the columns hold for an object."""
@@ -61,22 +68,38 @@ class Table:
         return {"table": self.name, "columns": ", ".join(self.columns), "lists": ", ".join(f"unnest(?::{sql_type}[])" for sql_type in types)}
 
 
-def _table(name: str, noun: str, *parents: str) -> Table:
-    return Table(name, noun, {"created_at": "created_at"} | {parent: "id" if parent == "file_id" else parent for parent in parents})
+def _roots(name: str, noun: str) -> Table:
+    return Table(name, noun, {"created_at": "created_at", "project": "project"})
+
+
+def _children(name: str, noun: str, root: type[RootObject], *parents: str) -> Table:
+    """The first of `parents` holds the id of the root."""
+    columns = {"created_at": "created_at"} | {parent: "id" if parent == "file_id" else parent for parent in parents}
+    return Table(name, noun, columns, root, parents[0])
 
 
 TABLES: Mapping[type[ApiObject], Table] = {
-    Assistant: _table("assistants", "assistant"),
-    Thread: _table("threads", "thread"),
-    Message: _table("messages", "message", "thread_id"),
-    Run: _table("runs", "run", "thread_id"),
-    RunStep: _table("run_steps", "run step", "thread_id", "run_id"),
-    File: _table("files", "file"),
-    VectorStore: _table("vector_stores", "vector store"),
-    VectorStoreFile: _table("vector_store_files", "vector store file", "vector_store_id", "file_id", "batch_id"),
-    VectorStoreFileBatch: _table("vector_store_file_batches", "vector store file batch", "vector_store_id"),
-    ActiveRun: Table("active_runs", "active run", {"run_id": "run_id"}),
+    Assistant: _roots("assistants", "assistant"),
+    Thread: _roots("threads", "thread"),
+    Message: _children("messages", "message", Thread, "thread_id"),
+    Run: _children("runs", "run", Thread, "thread_id"),
+    RunStep: _children("run_steps", "run step", Thread, "thread_id", "run_id"),
+    File: _roots("files", "file"),
+    VectorStore: _roots("vector_stores", "vector store"),
+    VectorStoreFile: _children("vector_store_files", "vector store file", VectorStore, "vector_store_id", "file_id", "batch_id"),
+    VectorStoreFileBatch: _children("vector_store_file_batches", "vector store file batch", VectorStore, "vector_store_id"),
+    ActiveRun: Table("active_runs", "active run", {"run_id": "run_id"}, Thread),
 }
+
+
+def root_of(obj: ApiObject) -> Name:
+    """The object itself, or what it is a child of. Raises ValueError for what belongs to no project."""
+    if isinstance(obj, RootObject):
+        return type(obj), obj.key
+    table = TABLES[type(obj)]
+    if table.root is None:
+        raise ValueError(f"{table.name} belong to no project")
+    return table.root, getattr(obj, table.root_field)
 
 
 @dataclass(frozen=True)

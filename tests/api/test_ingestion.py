@@ -21,13 +21,14 @@ import openai
 import pytest
 
 from offline_assistants.domain.ids import Ids
-from offline_assistants.domain.objects import ExpiresAfter, File, VectorStore, VectorStoreFile
+from offline_assistants.domain.objects import DEFAULT_PROJECT, ExpiresAfter, File, VectorStore, VectorStoreFile
 from offline_assistants.file_search.chroma_index import ChromaIndex
 from offline_assistants.ingestion import FileToAdd, Ingestion
 from offline_assistants.ports import ParsedDocument
 from offline_assistants.store.blobs import BlobStore
 from offline_assistants.store.changes import Put
 from offline_assistants.store.duckdb_store import DuckDBStore
+from offline_assistants.store.project_store import ProjectStore
 from offline_assistants.testing.hash_documents import HashDocuments
 from tests.api.conftest import LiveServer
 
@@ -432,8 +433,9 @@ async def test_files_wait_until_there_is_room_on_the_disk(tmp_path: Path) -> Non
             blob = await blobs.put_bytes(TEXT)
             name = f"{number}.txt" if number else "unsupported.xyz"
             await store.commit([Put(File(id=f"file-{number}", bytes=blob.size, created_at=1, filename=name, purpose="assistants", digest=blob.digest))])
-        plan = await ingestion.plan_store([FileToAdd(f"file-{number}") for number in range(4)])
-        added = await ingestion.carry_out(plan)
+        project = ProjectStore(store, DEFAULT_PROJECT)
+        plan = await ingestion.plan_store(project, [FileToAdd(f"file-{number}") for number in range(4)])
+        added = await ingestion.carry_out(project, plan)
         with filler.open("wb") as file:
             os.posix_fallocate(file.fileno(), 0, 3 * GIB)
 
