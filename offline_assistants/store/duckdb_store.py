@@ -1,4 +1,4 @@
-"""The store: objects in DuckDB behind one write thread. The door to duckdb.
+"""The store: objects in DuckDB behind one write thread.
 
     async with DuckDBStore.open(directory) as store:                  # None: in memory
         run = await store.get(Run, run_id)                            # or None
@@ -13,7 +13,8 @@
 
 Changes and preconditions are in `changes.py`; routes see the store through `project_store.py`.
 Errors: those of preconditions and changes as they are, NotFound for an unknown cursor, StoreFull, StoreError.
-A commit that returned is on the disk; one that raised did nothing. Objects of one class are listed in the order in which they were created.
+A commit that returned is on the disk; one that raised did nothing. Objects of one class are listed in the order in which they were created. The text of
+deleted objects leaves the disk when the store is idle, or after a minute (see `rewriting.py`).
 """
 
 from __future__ import annotations
@@ -21,10 +22,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-import re
 import shutil
-import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterable, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -32,20 +31,23 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ParamSpec, TypeVar
 
-import duckdb
-
 from offline_assistants.domain.objects import ApiObject, Run
 from offline_assistants.errors import OfflineAssistantsError, StoreError, StoreFull
-from offline_assistants.store.changes import Change, Committed, Draft, Precondition, Update
-from offline_assistants.store.reading import Order, Page, Reader, ReadOnce
-from offline_assistants.store.tables import TABLES, ActiveRun, Equal, T, load_migrations, load_statements, select
+from offline_assistants.store.changes import Change, Committed, Draft, Precondition, Row, Update
+from offline_assistants.store.database import Database, FreshCopy, is_fatal, is_of_library, translated
+from offline_assistants.store.reading import Order, Page, Query, Reader, ReadOnce
+from offline_assistants.store.rewriting import Missed, Rewriting, has_text
+from offline_assistants.store.tables import TABLES, Equal, Name, T, load_migrations, load_statements, select
 from offline_assistants.store.write_thread import WriteThread
 
 _log = logging.getLogger(__name__)
-_FATAL = (duckdb.FatalException, duckdb.InternalException)
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 _STRETCH = 200
 """Objects that `list_all` has in memory at a time."""
+_FOLDED_WHEN_IDLE = 4 * 2**20
+"""Bytes of the log."""
+_REWRITTEN_AT_CLOSE = 64 * 2**20
+"""Bytes of a file that is rewritten before the server ends, in a second or so, if it holds text of deleted objects; larger ones at the next start."""
 Args = ParamSpec("Args")
 Value = TypeVar("Value")
 
@@ -58,17 +60,26 @@ class _Request:
 
 
 class DuckDBStore:
-    def __init__(self, directory: Path | None, *, on_fatal: Callable[[StoreError], None], min_free_bytes: int, num_readers: int, idle_after_s: float) -> None:
+    def __init__(
+        self,
+        directory: Path | None,
+        *,
+        on_fatal: Callable[[StoreError], None],
+        min_free_bytes: int,
+        num_readers: int,
+        idle_after_s: float,
+        tidy_after_s: float,
+    ) -> None:
         self._directory = directory
         self._on_fatal = on_fatal
         self._min_free_bytes = min_free_bytes
         self._idle_after_s = idle_after_s
+        self._tidy_after_s = tidy_after_s
         self._num_readers = num_readers
         self._fatal: StoreError | None = None
         self._is_open = False
-        self._has_deleted = False
         self._sql = load_statements()
-        self._local = threading.local()
+        self._database = Database(directory)
         self._reader = Reader(self._query_to_read)
 
     @classmethod
@@ -81,13 +92,15 @@ class DuckDBStore:
         min_free_bytes: int = 256 * 2**20,
         num_readers: int = 4,
         idle_after_s: float = 2.0,
+        tidy_after_s: float = 60.0,
     ) -> AsyncGenerator[DuckDBStore]:
         """The store in a directory of its own, made if need be; None: in memory. Raises StoreError: held by another process, damaged, or of a newer version.
 
         `on_fatal` is called once, on the event loop, when the database cannot go on: the process should end and be started again. `min_free_bytes`:
-        nothing new is accepted when the disk has less. `idle_after_s`: so long after the last write the log is folded into the file.
+        nothing new is accepted when the disk has less. `idle_after_s`: so long after the last write the log is folded into the file, and deleted text leaves
+        the disk; where writes never end, that begins after `tidy_after_s`.
         """
-        store = cls(directory, on_fatal=on_fatal, min_free_bytes=min_free_bytes, num_readers=num_readers, idle_after_s=idle_after_s)
+        store = cls(directory, on_fatal=on_fatal, min_free_bytes=min_free_bytes, num_readers=num_readers, idle_after_s=idle_after_s, tidy_after_s=tidy_after_s)
         await store._start()
         try:
             yield store
@@ -162,7 +175,7 @@ class DuckDBStore:
         except BaseException:
             self._readers.shutdown(wait=False)
             raise
-        self._writer = WriteThread[_Request, Committed](self._carry_out, idle=self._tidy_up, idle_after_s=self._idle_after_s)
+        self._writer = WriteThread[_Request, Committed](self._carry_out, tidy=self._tidy_up, idle_after_s=self._idle_after_s, tidy_after_s=self._tidy_after_s)
         self._is_open = True
 
     async def _close(self) -> None:
@@ -172,20 +185,20 @@ class DuckDBStore:
     def _shut(self) -> None:
         self._writer.stop()
         self._readers.shutdown()
-        self._connection.close()
+        self._tidy_up_for_good()
+        self._database.close()
 
     def _connect(self) -> None:
-        with _translated(self._directory):
-            if self._directory is not None:
-                self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-                self._directory.chmod(0o700)
-            self._connection = _open_locked_down(self._directory)
-            try:
+        self._database.open()
+        try:
+            with translated():
                 self._migrate()
                 newest = max(self._query("newest", table.words)[0][0] for table in TABLES.values())
-            except BaseException:
-                self._connection.close()
-                raise
+                is_due = bool(self._query("has_dead_text")[0][0])
+        except BaseException:
+            self._database.close()
+            raise
+        self._rewriting = Rewriting(self._database, settle=self._settle_copy, flush=self._flush_into, has_room=self._has_room, is_due=is_due)
         self._seqs = itertools.count(newest + 1)
 
     def _migrate(self) -> None:
@@ -195,8 +208,8 @@ class DuckDBStore:
         if version > newest:
             raise StoreError(f"A newer version of this program wrote the database (schema {version}; this version knows {newest}). Install the newer version.")
         for number in range(version + 1, newest + 1):
-            with self._transaction():
-                self._connection.execute(migrations[number])
+            with self._database.transaction():
+                self._database.execute(migrations[number])
                 self._query("set_version", values=[number])
 
     # ── On the reader threads ────────────────────────────────────────────────────────────────────────────────────────
@@ -211,34 +224,34 @@ class DuckDBStore:
         return await self._loop.run_in_executor(self._readers, call)
 
     def _query_to_read(self, statement: str, words: Mapping[str, str], values: Sequence[object] = ()) -> list[Any]:
-        if not hasattr(self._local, "cursor"):
-            self._local.cursor = self._connection.cursor()
-        return self._local.cursor.execute(self._sql[statement].format_map(words), values).fetchall()
+        return self._database.read(self._sql[statement].format_map(words), values)
 
     # ── On the write thread ──────────────────────────────────────────────────────────────────────────────────────────
 
     def _query(self, statement: str, words: Mapping[str, str] = _NOTHING, values: Sequence[object] = ()) -> list[Any]:
-        return self._connection.execute(self._sql[statement].format_map(words), values).fetchall()
+        return self._database.execute(self._sql[statement].format_map(words), values)
 
     def _carry_out(self, requests: list[_Request]) -> Sequence[Committed | Exception]:
         """One transaction for all; if the database refuses it, one for each, so that only the guilty one fails."""
         if self._fatal is not None:
             return [self._fatal] * len(requests)
         try:
-            with self._watched(), self._transaction():
-                return self._write(requests)
+            with self._watched(), self._database.transaction():
+                draft, outcomes = self._write(requests)
         except StoreError as error:
             return [error] if len(requests) == 1 else [self._carry_out([request])[0] for request in requests]
+        self._rewriting.note(draft)
+        return outcomes
 
-    def _write(self, requests: list[_Request]) -> list[Committed | Exception]:
+    def _write(self, requests: list[_Request]) -> tuple[Draft, list[Committed | Exception]]:
         expected = [name for request in requests for part in (*request.require, *request.changes) for name in part.reads]
         draft = Draft(ReadOnce(Reader(self._query), expected), self._seqs)
-        is_full = self._is_full()
+        is_full = not self._has_room(0)
         outcomes = [self._stage(request, draft, is_full=is_full) for request in requests]
-        for cls in TABLES:
-            self._flush(cls, draft)
-        self._has_deleted = self._has_deleted or any(cls is not ActiveRun for cls, _ in draft.deleted)
-        return outcomes
+        self._flush(self._query, draft.rows, draft.deleted)
+        if has_text(draft.deleted) and not self._rewriting.is_due:
+            self._query("set_dead_text")
+        return draft, outcomes
 
     def _stage(self, request: _Request, draft: Draft, *, is_full: bool) -> Committed | Exception:
         branch = draft.branch(request.project)
@@ -248,57 +261,67 @@ class DuckDBStore:
             for precondition in request.require:
                 precondition.check(branch)
             results = {change: change.stage(branch) for change in request.changes}
-        except duckdb.Error:
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever the caller's own functions raise goes back to the caller, and only to it
+        except Exception as error:  # whatever the caller's own functions raise goes back to the caller, and only to it
+            if is_of_library(error):
+                raise
             return error
         draft.merge(branch)
         return Committed(results)
 
-    def _flush(self, cls: type[ApiObject], draft: Draft) -> None:
-        table = TABLES[cls]
-        deleted = [key for kind, key in draft.deleted if kind is cls]
-        rows = [row for (kind, _), row in draft.rows.items() if kind is cls and row is not None]
-        if deleted:
-            self._query("delete", table.words, [deleted])
-        if rows:
-            lists = zip(*[(row.obj.key, row.seq, *table.values_of(row.obj), row.doc) for row in rows], strict=True)
-            written = self._query("upsert", table.words, [list(values) for values in lists])
-            if set(written) != {(row.obj.key, *table.values_of(row.obj)) for row in rows}:
-                raise StoreError(f"Objects in {table.name} keep their {', '.join(table.columns)}; delete the old one to put another in its place.")
+    def _flush(self, query: Query, rows: Mapping[Name, Row | None], deleted: Set[Name]) -> None:
+        for cls, table in TABLES.items():
+            keys = [key for kind, key in deleted if kind is cls]
+            new = [row for (kind, _), row in rows.items() if kind is cls and row is not None]
+            if keys:
+                query("delete", table.words, [keys])
+            if new:
+                lists = zip(*[(row.obj.key, row.seq, *table.values_of(row.obj), row.doc) for row in new], strict=True)
+                written = query("upsert", table.words, [list(values) for values in lists])
+                if set(written) != {(row.obj.key, *table.values_of(row.obj)) for row in new}:
+                    raise StoreError(f"Objects in {table.name} keep their {', '.join(table.columns)}; delete the old one to put another in its place.")
 
-    @contextmanager
-    def _transaction(self) -> Generator[None]:
-        self._connection.execute("BEGIN")
-        try:
-            yield
-            self._connection.execute("COMMIT")
-        except BaseException:
-            try:
-                self._connection.execute("ROLLBACK")
-            except duckdb.Error as error:
-                _log.debug("nothing to roll back: %s", error)
-            raise
+    def _has_room(self, num_bytes: int) -> bool:
+        return self._directory is None or shutil.disk_usage(self._directory).free - num_bytes >= self._min_free_bytes
 
-    def _is_full(self) -> bool:
-        return self._directory is not None and shutil.disk_usage(self._directory).free < self._min_free_bytes
+    # ── Tidying up, on the write thread ──────────────────────────────────────────────────────────────────────────────
 
-    def _tidy_up(self) -> None:
-        """Fold the log into the file while nobody waits, so that the next start is quick and deleted text leaves the log.
-
-        It does not leave the file by this: DuckDB 2.0 marks rows as deleted and drops their text when it rewrites most of their row group (122,880 rows).
-        """
+    def _tidy_up(self, *, is_idle: bool) -> bool:
+        """Fold the log into the file while nobody waits, so that the next start is quick; be rid of deleted text. Returns whether there is more to do."""
         if self._directory is None or self._fatal is not None:
-            return
-        log = self._directory / "objects.duckdb.wal"
+            return False
         try:
             with self._watched():
-                is_due = self._has_deleted or (log.exists() and log.stat().st_size > 4 * 2**20)
-                if is_due and not self._is_full():  # a checkpoint that finds no room is fatal; the log can wait
-                    self._connection.execute("CHECKPOINT")
-                    self._has_deleted = False
+                if is_idle and self._database.log_size > _FOLDED_WHEN_IDLE and self._has_room(0):  # a checkpoint that finds no room is fatal
+                    self._database.checkpoint()
+                return self._rewriting.go_on()
         except StoreError as error:
-            _log.warning("the log could not be folded into the database: %s", error.__cause__)
+            _log.warning("the database could not be tidied up: %s", error.__cause__ or error)
+            return True
+
+    def _tidy_up_for_good(self) -> None:
+        if self._directory is None or self._fatal is not None:
+            return
+        try:
+            with self._watched():
+                if self._rewriting.is_due and self._database.size < _REWRITTEN_AT_CLOSE and self._has_room(self._database.size):
+                    self._rewriting.finish()
+                self._rewriting.stop()
+                if self._database.log_size and self._has_room(0):
+                    self._database.checkpoint()
+        except StoreError as error:
+            _log.warning("the database could not be tidied up: %s", error.__cause__ or error)
+
+    def _settle_copy(self, copy: FreshCopy) -> None:
+        """Nothing in the copy is dead."""
+        copy.execute(self._sql["clear_dead_text"])
+
+    def _flush_into(self, copy: FreshCopy, missed: Missed) -> None:
+        def query(statement: str, words: Mapping[str, str], values: Sequence[object] = ()) -> list[Any]:
+            return copy.execute(self._sql[statement].format_map(words), values)
+
+        self._flush(query, missed.rows, missed.deleted)
+        if has_text(missed.deleted):
+            query("set_dead_text", _NOTHING)
 
     # ── Errors ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -312,46 +335,11 @@ class DuckDBStore:
     def _watched(self) -> Generator[None]:
         """Translates the library's errors; after a fatal one nothing is asked of the database again."""
         try:
-            with _translated(self._directory):
+            with translated():
                 yield
         except StoreError as error:
-            if isinstance(error.__cause__, _FATAL) and self._fatal is None:
+            if self._fatal is None and (self._database.is_lost or is_fatal(error)):
                 _log.critical("the database cannot go on: %s", error.__cause__)
                 self._fatal = error
                 self._loop.call_soon_threadsafe(self._on_fatal, error)
             raise
-
-
-def _open_locked_down(directory: Path | None) -> duckdb.DuckDBPyConnection:
-    """A connection that can neither fetch an extension nor touch a file outside its directory, and stays so."""
-    connection = duckdb.connect(
-        ":memory:" if directory is None else str(directory / "objects.duckdb"),
-        config={
-            "autoinstall_known_extensions": False,
-            "autoload_known_extensions": False,
-            "allow_community_extensions": False,
-            "threads": 2,
-            "memory_limit": "1GB",
-            "temp_directory": "" if directory is None else str(directory / "spilled"),
-        },
-    )
-    allowed = [] if directory is None else [str(directory)]
-    # The order matters: directories can only be allowed before external access ends, and nothing can be changed after the last line.
-    connection.execute("SET allow_extension_repositories = 'forbidden'")
-    connection.execute("SET disabled_optimizers = 'late_materialization,top_n'")  # they scan the whole table for a page of one thread
-    connection.execute("SET wal_autocheckpoint = '64MB'")  # a commit that crosses it waits for the checkpoint; replaying the log takes 45 ms per MB
-    connection.execute(f"SET allowed_directories = {allowed!r}")
-    connection.execute("SET enable_external_access = false")
-    connection.execute("SET lock_configuration = true")
-    return connection
-
-
-@contextmanager
-def _translated(directory: Path | None) -> Generator[None]:
-    try:
-        yield
-    except (duckdb.Error, OSError, UnicodeError) as error:
-        holder = re.search(r"Conflicting lock is held.*PID (\d+)", str(error))
-        if holder:
-            raise StoreError(f"Another process (PID {holder[1]}) holds the store in {directory}. Stop it, or choose another data directory.") from error
-        raise StoreError from error

@@ -53,3 +53,15 @@ SELECT coalesce(max(value), 0) FROM meta WHERE name = 'version';
 -- name: set_version
 -- A migration was applied.
 INSERT INTO meta VALUES ('version', ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value;
+
+-- name: has_dead_text
+-- Whether the file holds text of deleted objects.
+SELECT count(*) FROM meta WHERE name = 'dead_text';
+
+-- name: set_dead_text
+-- Something was deleted.
+INSERT INTO meta VALUES ('dead_text', 1) ON CONFLICT (name) DO NOTHING;
+
+-- name: clear_dead_text
+-- The file is fresh.
+DELETE FROM meta WHERE name = 'dead_text';
