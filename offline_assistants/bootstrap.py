@@ -37,6 +37,7 @@ from offline_assistants.runs.prompts import PromptBuilder, RunLimits
 from offline_assistants.runs.runner import Runner
 from offline_assistants.runs.search import FileSearch
 from offline_assistants.runs.supervisor import Supervisor
+from offline_assistants.runs.token_counts import TokenCounts
 from offline_assistants.runs.tool_calls import BuiltinTools
 from offline_assistants.settings import Settings
 from offline_assistants.store.blobs import BlobStore
@@ -95,7 +96,8 @@ def _join(settings: Settings, *, store: DuckDBStore, blobs: BlobStore, index: Ch
     search = FileSearch(store=store, blobs=blobs, documents=documents, index=index, now=_now)
     tools = BuiltinTools(store=store, blobs=blobs, sandbox=sandbox, search=search, ids=ids, now=_now, code_timeout_s=settings.code_timeout_s)
     limits = RunLimits(max_tool_rounds=settings.max_tool_rounds, max_repeated_calls=settings.max_repeated_calls)
-    prompts = PromptBuilder(engines=engines, history=history, limits=limits)
+    counts = TokenCounts(engines)
+    prompts = PromptBuilder(engines=engines, counts=counts, history=history, limits=limits)
     runner = Runner(engines=engines, tools=tools, history=history, prompts=prompts, ids=ids, max_answer_tokens=settings.max_answer_tokens)
     return Parts(
         store=ProjectStore(store, DEFAULT_PROJECT),

@@ -521,6 +521,18 @@ class ToolCallsDetails(Shape):
 StepDetails = Annotated[MessageCreationDetails | ToolCallsDetails, Field(discriminator="type")]
 
 
+class Truncation(Shape):
+    """What of the thread the model did not read. Nothing of it is deleted."""
+
+    num_dropped_messages: int = 0
+    first_dropped_id: str | None = None
+    last_dropped_id: str | None = None
+    num_dropped_tool_calls: int = 0
+    """Earlier calls of the same run."""
+    num_cut_characters: int = 0
+    """Of the newest outputs of code_interpreter, which are shortened in the middle when they would fill the context."""
+
+
 class RunStep(ApiObject):
     object: Literal["thread.run.step"] = "thread.run.step"
     created_at: int
@@ -538,13 +550,16 @@ class RunStep(ApiObject):
     step_details: StepDetails
     usage: Usage | None = None
     metadata: Metadata = {}
+    truncation: Truncation | None = None
+    """Extension, absent when the model read the whole thread: what its prompt could not hold."""
 
     def wire(self, *, with_search_content: bool = False) -> dict[str, Any]:
         """Passages that were found are left out unless a client asks for them with include[]."""
-        if with_search_content or not isinstance(self.step_details, ToolCallsDetails):
-            return super().wire()
-        calls = [call.without_content() if isinstance(call, FileSearchCall) else call for call in self.step_details.tool_calls]
-        return self.model_copy(update={"step_details": ToolCallsDetails(tool_calls=calls)}).model_dump(mode="json")
+        shown = self
+        if not with_search_content and isinstance(self.step_details, ToolCallsDetails):
+            calls = [call.without_content() if isinstance(call, FileSearchCall) else call for call in self.step_details.tool_calls]
+            shown = self.model_copy(update={"step_details": ToolCallsDetails(tool_calls=calls)})
+        return shown.model_dump(mode="json", exclude={"truncation"} if self.truncation is None else None)
 
 
 # ── Files and vector stores ──────────────────────────────────────────────────────────────────────────────────────────

@@ -17,7 +17,7 @@ class Counted:
 
     num_tokens: int
     is_required: bool = False
-    """The newest user message, and all that the present run has done."""
+    """The newest user message, and the newest tool exchange of the present run."""
 
 
 def answer_reserve(context_tokens: int) -> int:
@@ -25,17 +25,18 @@ def answer_reserve(context_tokens: int) -> int:
     return min(MAX_ANSWER_TOKENS, context_tokens // ANSWER_SHARE)
 
 
-def fit(turns: Sequence[Counted], budget: int) -> list[int] | None:
+def fit(turns: Sequence[Counted], budget: int, *, has_opening: bool = True) -> list[int] | None:
     """Indexes of the turns to keep, in order; None when even the required ones are too many.
 
-    Drops from the middle: required turns first, then the opening turn (it often holds the task), then from the newest back until one does not fit.
+    Drops from the middle: required turns first, then the opening turn (it often holds the task; with `has_opening` it is the first of them), then from
+    the newest back until one does not fit.
     """
     left = budget - sum(turn.num_tokens for turn in turns if turn.is_required)
     if left < 0:
         return None
     kept = {index for index, turn in enumerate(turns) if turn.is_required}
     optional = [index for index in range(len(turns)) if index not in kept]
-    if optional and turns[optional[0]].num_tokens <= left // 4 and sum(turns[index].num_tokens for index in optional) > left:
+    if has_opening and optional and optional[0] == 0 and turns[0].num_tokens <= left // 4 and sum(turns[index].num_tokens for index in optional) > left:
         kept.add(optional[0])
         left -= turns[optional.pop(0)].num_tokens
     for index in reversed(optional):

@@ -27,6 +27,7 @@ from offline_assistants.domain.objects import (
     StepDetails,
     ToolCall,
     ToolCallsDetails,
+    Truncation,
     Usage,
 )
 from offline_assistants.domain.run_state import RunEvent, ToolOutputsSubmitted
@@ -80,6 +81,8 @@ class ActiveRun:
         self.usage = usage or Usage()
         self.open_usage = Usage()
         """Of the generation that the open step belongs to."""
+        self.truncation: Truncation | None = None
+        """What the model does not read in this round."""
         self.step: RunStep | None = None
         self.message: Message | None = None
         self._draft: Callable[[], dict[str, Any]] = dict
@@ -254,6 +257,7 @@ class ActiveRun:
             type=details.type,
             expires_at=self.run.expires_at,
             step_details=details,
+            truncation=self.truncation,
         )
 
 

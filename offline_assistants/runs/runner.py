@@ -42,7 +42,7 @@ from offline_assistants.runs.active_run import ActiveRun, StaleRun
 from offline_assistants.runs.history import History
 from offline_assistants.runs.message_writer import MessageWriter
 from offline_assistants.runs.progress import Progress
-from offline_assistants.runs.prompts import TURN_OVERHEAD_TOKENS, Prompt, PromptBuilder, PromptLimitReached
+from offline_assistants.runs.prompts import TURN_OVERHEAD_TOKENS, Prompt, PromptBuilder, PromptLimitReached, PromptTooLong
 from offline_assistants.runs.tool_calls import BuiltinTools, ToolSetting
 
 log = logging.getLogger(__name__)
@@ -120,16 +120,15 @@ class Runner:
         """One generation and the tools it calls; whether another one has to follow."""
         progress = Progress.of(await self._history.steps(active.run.id))
         setting = await self._tools.setting(active.run)
-        try:
-            prompt = await self._prompts.build(active.run, progress, setting, num_used_tokens=active.usage.prompt_tokens)
-        except PromptLimitReached:
-            await active.tell(TokenLimitReached(reason="max_prompt_tokens", usage=active.usage))
-            return False
         budget = self._completion_budget(active)
         if budget <= 0:
             await active.tell(TokenLimitReached(reason="max_completion_tokens", usage=active.usage))
             return False
-        this_round = await self._generate(active, prompt.chat, progress, budget)
+        try:
+            prompt, this_round = await self._speak(active, progress, setting, budget)
+        except PromptLimitReached:
+            await active.tell(TokenLimitReached(reason="max_prompt_tokens", usage=active.usage))
+            return False
         if this_round.is_cut:
             await active.tell(TokenLimitReached(reason="max_completion_tokens", usage=active.usage))
         if active.is_over:
@@ -142,6 +141,21 @@ class Runner:
         return self._max_answer_tokens if limit is None else min(self._max_answer_tokens, limit - active.usage.completion_tokens)
 
     # ── The generation ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _speak(self, active: ActiveRun, progress: Progress, setting: ToolSetting, max_tokens: int) -> tuple[Prompt, Round]:
+        try:
+            return await self._try_to_speak(active, progress, setting, max_tokens, spare_share=0.0)
+        except PromptTooLong:
+            raise
+        except ContextOverflow:
+            # What a prompt takes is estimated from its parts, and some templates put more around a message than others.
+            return await self._try_to_speak(active, progress, setting, max_tokens, spare_share=0.25)
+
+    async def _try_to_speak(self, active: ActiveRun, progress: Progress, setting: ToolSetting, max_tokens: int, *, spare_share: float) -> tuple[Prompt, Round]:
+        used = active.usage.prompt_tokens
+        prompt = await self._prompts.build(active.run, progress, setting, num_used_tokens=used, spare_share=spare_share)
+        active.truncation = prompt.truncation
+        return prompt, await self._generate(active, prompt.chat, progress, max_tokens)
 
     async def _generate(self, active: ActiveRun, chat: Chat, progress: Progress, max_tokens: int) -> Round:
         run = active.run

@@ -91,6 +91,8 @@ class ScriptedEngine:
         """Every raw prompt, in order."""
         self.samplings: list[SamplingParams] = []
         """How each of both was to be sampled, in order. Only `max_tokens`, `stop` and `top_logprobs` have an effect."""
+        self.counted_texts: list[str] = []
+        """Every text whose tokens were asked for, in order."""
         self.num_cancelled = 0
         """Generations that were closed before they had ended."""
         self._turns: deque[Turn] = deque()
@@ -154,6 +156,7 @@ class ScriptedEngine:
 
     async def count_tokens(self, model: str, texts: Sequence[str]) -> list[int]:
         self._check(model)
+        self.counted_texts += texts
         return [len(text.split()) for text in texts]
 
     async def measure(self, model: str, prompt: Chat | RawPrompt) -> int:
