@@ -140,7 +140,12 @@ def _sandbox(settings: Settings) -> DockerSandbox:
     return DockerSandbox(
         hashlib.sha256(str(settings.data_dir.resolve()).encode()).hexdigest()[:16],
         container_limits=ContainerLimits(memory_mb=settings.sandbox_memory_bytes // 2**20),
-        session_limits=SessionLimits(idle_s=settings.sandbox_idle_s, max_age_s=settings.sandbox_max_age_s, max_sessions=settings.sandbox_max_sessions),
+        session_limits=SessionLimits(
+            idle_s=settings.sandbox_idle_s,
+            max_age_s=settings.sandbox_max_age_s,
+            max_sessions=settings.sandbox_max_sessions,
+            num_spares=settings.sandbox_spares,
+        ),
         docker_host=settings.docker_host,
     )
 

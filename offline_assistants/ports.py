@@ -235,11 +235,13 @@ class Documents(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SandboxFile:
-    """An input: appears as /mnt/data/<file_id> and as /mnt/data/<filename>."""
+    """An input: appears as /mnt/data/<file_id> and as /mnt/data/<filename>, or at `path` alone."""
 
     file_id: str
     filename: str
     content: bytes
+    path: str | None = None
+    """For a file that the thread's code made in an earlier session: where it was, below /mnt/data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,11 +285,22 @@ ExecutionEvent = Logs | Image | FileMade | ExecutionEnded
 class Sandbox(Protocol):
     """Runs a thread's Python code where it can do no harm."""
 
-    def execute(self, thread_id: str, code: str, files: Sequence[SandboxFile], timeout_s: float) -> AsyncGenerator[ExecutionEvent]:
+    def execute(
+        self, thread_id: str, code: str, files: Sequence[SandboxFile], timeout_s: float, *, has_run_before: bool = False
+    ) -> AsyncGenerator[ExecutionEvent]:
         """Logs, images and files as they come, ExecutionEnded last; an exception in the user's code is a result. Closing the generator interrupts the code.
 
-        Variables and files last from call to call of a thread. Raises SandboxUnavailable (no engine, no image), SandboxError.
+        Variables and files last from call to call of a thread. `has_run_before`: it has run code; where that session is gone, the logs say so to the model.
+        Raises SandboxUnavailable (no engine, no image), SandboxError.
         """
+        ...
+
+    async def files_of(self, thread_id: str) -> frozenset[str] | None:
+        """The ids of the files that the thread's session was given; None when it has no session, so that the next call begins a new one."""
+        ...
+
+    async def warm(self) -> None:
+        """Code is likely to run soon: prepare a session that the next new thread can have at once. Errors are left to the call itself."""
         ...
 
     async def close(self, thread_id: str) -> None:

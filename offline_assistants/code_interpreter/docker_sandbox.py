@@ -22,6 +22,7 @@ from offline_assistants.ports import ExecutionEnded, ExecutionEvent, Logs, Sandb
 _log = logging.getLogger(__name__)
 
 _FILE_ID = re.compile(r"[A-Za-z0-9_-]{1,200}")
+_ALL_GONE = "Its variables, and the files it made, are gone."
 
 
 class DockerSandbox:
@@ -54,7 +55,7 @@ class DockerSandbox:
         )
         self._output_limits = output_limits or OutputLimits()
         self._engine = DockerEngine(docker_host)
-        self._sessions = Sessions(self._open_session, session_limits or SessionLimits())
+        self._sessions = Sessions(self._open_session, session_limits or SessionLimits(), open_spare=self._open_spare)
         self._sweep: asyncio.Task[None] | None = None
         self._stack = AsyncExitStack()
 
@@ -69,14 +70,22 @@ class DockerSandbox:
             self._sweep.cancel()
         await self._stack.aclose()
 
-    async def execute(self, thread_id: str, code: str, files: Sequence[SandboxFile], timeout_s: float) -> AsyncGenerator[ExecutionEvent]:
+    async def execute(
+        self, thread_id: str, code: str, files: Sequence[SandboxFile], timeout_s: float, *, has_run_before: bool = False
+    ) -> AsyncGenerator[ExecutionEvent]:
         """See ports.Sandbox. Calls of one thread run one after the other, those of different threads side by side."""
         if any(_FILE_ID.fullmatch(file.file_id) is None for file in files):
             raise SandboxError("A file id has characters that no file id has.")
+        if num_before := self._sessions.num_before(thread_id):
+            yield Logs(f"[All Python sessions are busy; this call waits for one. It is number {num_before} in the queue.]\n")
+        is_new = self._sessions.files_of(thread_id) is None
         async with self._sessions.borrow(thread_id) as (session, why_lost):
+            if why_lost is None and has_run_before and is_new:
+                why_lost = "the server was started anew"
             try:
                 if why_lost is not None:
-                    yield Logs(f"[A new Python session: the last one was ended, because {why_lost}. Its variables, and the files it made, are gone.]\n")
+                    kept = "Its variables are gone; files it made are back in /mnt/data." if any(file.path for file in files) else _ALL_GONE
+                    yield Logs(f"[A new Python session: the last one was ended, because {why_lost}. {kept}]\n")
                 for problem in await session.put_files(files):
                     yield Logs(f"[{problem}]\n")
                 async with aclosing(session.run(code, timeout_s)) as events:
@@ -84,6 +93,12 @@ class DockerSandbox:
                         yield replace(event, is_state_lost=True) if isinstance(event, ExecutionEnded) and why_lost is not None else event
             finally:
                 await session.settle()
+
+    async def files_of(self, thread_id: str) -> frozenset[str] | None:
+        return self._sessions.files_of(thread_id)
+
+    async def warm(self) -> None:
+        self._sessions.warm()
 
     async def close(self, thread_id: str) -> None:
         await self._sessions.end(thread_id)
@@ -98,9 +113,15 @@ class DockerSandbox:
         return "code_interpreter is unavailable: its image is missing. Run `offline-assistants sandbox build`."
 
     async def _open_session(self) -> KernelSession:
+        return await self._open(preload=False)
+
+    async def _open_spare(self) -> KernelSession:
+        return await self._open(preload=True)
+
+    async def _open(self, *, preload: bool) -> KernelSession:
         if self._sweep is not None:
             await asyncio.wait([self._sweep])  # or it would take our own first container for an earlier server's
-        return await open_session(self._engine, self._options, self._output_limits)
+        return await open_session(self._engine, self._options, self._output_limits, preload=preload)
 
     async def _remove_orphans(self) -> None:
         """Containers that an earlier server of this data directory could not take along: a kernel ends with its server, unless the engine was cut off."""

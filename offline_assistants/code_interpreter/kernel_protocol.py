@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Both sides must speak the same number; the kernel names its own in Ready."""
 
 PIECE_BYTES = 4 << 20
@@ -50,13 +50,14 @@ class OutputLimits:
 # ── From the host ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def hello(limits: OutputLimits) -> bytes:
+def hello(limits: OutputLimits, *, preload: bool) -> bytes:
+    """`preload`: there is time to import the great libraries before the first call."""
     names = ("log_chars", "images", "image_bytes", "files", "file_bytes", "total_file_bytes")
-    return encode_frame({"op": "hello", "limits": {name: getattr(limits, name) for name in names}})
+    return encode_frame({"op": "hello", "limits": {name: getattr(limits, name) for name in names}, "preload": preload})
 
 
 def put(request: int, name: str, link: str | None, content: bytes) -> Iterator[bytes]:
-    """Write /mnt/data/`name`, and make /mnt/data/`link` lead to it: frames of a few megabytes each, of which the last is answered."""
+    """Write /mnt/data/`name` (folders are made), and let /mnt/data/`link` lead to it: frames of a few megabytes each, of which the last is answered."""
     for offset in range(0, max(1, len(content)), PIECE_BYTES):
         is_last = offset + PIECE_BYTES >= len(content)
         header = {"op": "put", "request": request, "name": name, "link": link, "offset": offset, "is_last": is_last}
@@ -189,6 +190,14 @@ def is_safe_path(path: str) -> bool:
         return False
     has_control = any(ord(character) < 32 or ord(character) == 127 for character in path)
     return num_bytes <= 4096 and not has_control and all(part not in ("", ".", "..") for part in path.split("/"))
+
+
+def relative_path(path: str) -> str:
+    """`/mnt/data/...` as the kernel names it. Raises ValueError for what is not below /mnt/data."""
+    relative = path.removeprefix("/mnt/data/")
+    if relative == path or not is_safe_path(relative):
+        raise ValueError(f"not a path below /mnt/data: {path!r}")
+    return relative
 
 
 def link_name(filename: str) -> str | None:

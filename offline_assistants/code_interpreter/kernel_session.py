@@ -49,10 +49,15 @@ class KernelSession:
     def is_alive(self) -> bool:
         return self._is_trusted and not self._stream.is_closed
 
-    async def greet(self, limits: protocol.OutputLimits) -> None:
+    @property
+    def file_ids(self) -> frozenset[str]:
+        """The files that were placed in the session."""
+        return frozenset(self._file_ids)
+
+    async def greet(self, limits: protocol.OutputLimits, *, preload: bool) -> None:
         """Raises SandboxError when no kernel of ours answers."""
         try:
-            await self._send(protocol.hello(limits))
+            await self._send(protocol.hello(limits, preload=preload))
             ready = await self._next_event(_READY_TIMEOUT_S)
         except (SessionDiedError, TimeoutError) as error:
             raise SandboxError(f"The sandbox did not start: {self._stream.stderr_tail.strip() or error or 'no answer in time'}.") from error
@@ -125,7 +130,8 @@ class KernelSession:
 
     async def _put(self, file: SandboxFile) -> str | None:
         try:
-            await self._ask(protocol.put(self._request + 1, file.file_id, protocol.link_name(file.filename), file.content))
+            name, link = (file.file_id, protocol.link_name(file.filename)) if file.path is None else (protocol.relative_path(file.path), None)
+            await self._ask(protocol.put(self._request + 1, name, link, file.content))
             answer = await self._next_event(_PRELOAD_TIMEOUT_S)
         except (SessionDiedError, TimeoutError) as error:
             await self._blame(error)
@@ -180,8 +186,11 @@ class KernelSession:
         return event
 
 
-async def open_session(engine: DockerEngine, options: Mapping[str, Any], limits: protocol.OutputLimits) -> KernelSession:
-    """A started container whose kernel has answered. Raises SandboxUnavailable, SandboxError; then nothing is left behind."""
+async def open_session(engine: DockerEngine, options: Mapping[str, Any], limits: protocol.OutputLimits, *, preload: bool) -> KernelSession:
+    """A started container whose kernel has answered. Raises SandboxUnavailable, SandboxError; then nothing is left behind.
+
+    `preload`: nobody waits for it, so it may import the great libraries first.
+    """
     container_id = await engine.start_container(options)
     try:
         session = KernelSession(engine, container_id, await engine.attach(container_id), limits)
@@ -189,7 +198,7 @@ async def open_session(engine: DockerEngine, options: Mapping[str, Any], limits:
         await engine.remove(container_id)
         raise
     try:
-        await session.greet(limits)
+        await session.greet(limits, preload=preload)
     except BaseException:
         await session.close()
         raise

@@ -25,7 +25,9 @@ from offline_assistants.domain.objects import (
     NamedToolChoice,
     RankingOptions,
     Run,
+    RunStep,
     Thread,
+    ToolCallsDetails,
     VectorStore,
     VectorStoreFile,
 )
@@ -43,6 +45,8 @@ log = logging.getLogger(__name__)
 
 DEFAULT_NUM_RESULTS = 20
 DEFAULT_RANKING = RankingOptions(ranker="default_2024_08_21", score_threshold=0.0)
+MAX_RESTORED_FILES, MAX_RESTORED_BYTES = 100, 150_000_000
+"""Of what a thread's code made: put into a new session when the old one is gone. A session's folder holds 256 MB."""
 _SEARCH_SCHEMA = {
     "type": "object",
     # A small model that repeats itself would fill its whole context with one query.
@@ -91,6 +95,8 @@ class BuiltinTools:
         files = await project.get_many(File, file_ids)
         store_ids = tuple(await project.get_many(VectorStore, store_ids))
         names = [await self._searchable_names(store_id) for store_id in store_ids]
+        if any(isinstance(tool, CodeInterpreterTool) for tool in run.tools) and await self._sandbox.files_of(run.thread_id) is None:
+            await self._sandbox.warm()  # while the model still thinks of its program
         return ToolSetting(tuple(files.values()), store_ids, tuple(dict.fromkeys(name for each in names for name in each)))
 
     async def _thread(self, run: Run) -> Thread:
@@ -107,10 +113,13 @@ class BuiltinTools:
 
     async def run_code(self, active: ActiveRun, *, index: int, call_id: str, code: str, files: tuple[File, ...]) -> CodeInterpreterCall:
         """Run `code` in the thread's session, announcing logs, images and files as they come. What goes wrong becomes text that the model sees."""
-        result = CodeResult()
+        result, thread_id = CodeResult(), active.run.thread_id
         try:
-            inputs = [each for file in files if (each := await self._input(file)) is not None]
-            async with aclosing(self._sandbox.execute(active.run.thread_id, code, inputs, self._code_timeout_s)) as events:
+            held = await self._sandbox.files_of(thread_id)
+            given = [each for file in files if file.id not in (held or ()) and (each := await self._input(file)) is not None]
+            made = await self._made_before(thread_id) if held is None else None
+            given += await self._contents(made) if made else []
+            async with aclosing(self._sandbox.execute(thread_id, code, given, self._code_timeout_s, has_run_before=made is not None)) as events:
                 async for event in events:
                     await self._take(active, index, result, event)
         except SandboxUnavailable as error:
@@ -120,14 +129,37 @@ class BuiltinTools:
             self._say(active, index, result, f"The sandbox failed, this is not an error of the program: {error.message}\n")
         return CodeInterpreterCall(id=call_id, code_interpreter=CodeInterpreterDetails(input=code, outputs=result.outputs, files=result.files))
 
-    async def _input(self, file: File) -> SandboxFile | None:
+    async def _input(self, file: File, path: str | None = None) -> SandboxFile | None:
         """None for a file that was deleted a moment ago: the code does not find it."""
         try:
-            return SandboxFile(file.id, file.filename, await self._blobs.read(file.digest))
+            return SandboxFile(file.id, file.filename, await self._blobs.read(file.digest), path)
         except StoreError:
             if await self._store.get(File, file.id) is None:
                 return None
             raise
+
+    async def _made_before(self, thread_id: str) -> dict[str, str] | None:
+        """Path -> file id of what the thread's code made in earlier calls, newest last; None when it has not run any."""
+        has_run, made = False, dict[str, str]()
+        async for step in self._store.list_all(RunStep, parent={"thread_id": thread_id}):
+            for call in step.step_details.tool_calls if isinstance(step.step_details, ToolCallsDetails) else ():
+                if isinstance(call, CodeInterpreterCall) and step.status != "in_progress":
+                    has_run = True
+                    for file in call.code_interpreter.files:
+                        made.pop(file.path, None)
+                        made[file.path] = file.file_id
+        return made if has_run else None
+
+    async def _contents(self, made: dict[str, str]) -> list[SandboxFile]:
+        """The newest of the files, for a new session. Those that were deleted since, or are more than fits, are left out."""
+        files = await self._store.get_many(File, made.values())
+        restored, num_bytes = list[SandboxFile](), 0
+        for path, file_id in list(made.items())[: -MAX_RESTORED_FILES - 1 : -1]:
+            file = files.get(file_id)
+            if file is not None and num_bytes + file.bytes <= MAX_RESTORED_BYTES and (content := await self._input(file, path)) is not None:
+                num_bytes += file.bytes
+                restored.append(content)
+        return restored
 
     async def _take(self, active: ActiveRun, index: int, result: CodeResult, event: Logs | Image | FileMade | ExecutionEnded) -> None:
         match event:

@@ -20,6 +20,9 @@ class SandboxCall:
     code: str
     file_ids: tuple[str, ...]
     timeout_s: float
+    restored: tuple[str, ...] = ()
+    """The paths of files from earlier sessions."""
+    has_run_before: bool = False
 
 
 class ScriptedSandbox:
@@ -30,6 +33,10 @@ class ScriptedSandbox:
         self.calls: list[SandboxCall] = []
         self.closed_thread_ids: list[str] = []
         self.num_interrupted = 0
+        self.num_warmed = 0
+        self.restored: dict[str, bytes] = {}
+        """Path -> content of the files from earlier sessions that a call was given."""
+        self._sessions: dict[str, frozenset[str]] = {}
         self.missing: str | None = None
         self._delay_s = delay_s
         self._scripts: deque[Script] = deque()
@@ -43,10 +50,20 @@ class ScriptedSandbox:
         """For every call that has no script of its own."""
         self._always = script
 
-    async def execute(self, thread_id: str, code: str, files: Sequence[SandboxFile], timeout_s: float) -> AsyncGenerator[ExecutionEvent]:
+    def lose_sessions(self) -> None:
+        """As when the server is started anew."""
+        self._sessions.clear()
+
+    async def execute(
+        self, thread_id: str, code: str, files: Sequence[SandboxFile], timeout_s: float, *, has_run_before: bool = False
+    ) -> AsyncGenerator[ExecutionEvent]:
         if self.missing is not None:
             raise SandboxUnavailable(self.missing)
-        self.calls.append(SandboxCall(thread_id, code, tuple(file.file_id for file in files), timeout_s))
+        given = {file.path: file.content for file in files if file.path is not None}
+        self.restored |= given
+        file_ids = tuple(file.file_id for file in files if file.path is None)
+        self._sessions[thread_id] = self._sessions.get(thread_id, frozenset[str]()) | set(file_ids)
+        self.calls.append(SandboxCall(thread_id, code, file_ids, timeout_s, tuple(given), has_run_before))
         script = self._scripts.popleft() if self._scripts else self._always
         events = list(script(code) if callable(script) else script)
         if not events or not isinstance(events[-1], ExecutionEnded):
@@ -60,7 +77,14 @@ class ScriptedSandbox:
         finally:
             self.num_interrupted += not is_over
 
+    async def files_of(self, thread_id: str) -> frozenset[str] | None:
+        return self._sessions.get(thread_id)
+
+    async def warm(self) -> None:
+        self.num_warmed += 1
+
     async def close(self, thread_id: str) -> None:
+        self._sessions.pop(thread_id, None)
         self.closed_thread_ids.append(thread_id)
 
     async def check(self) -> str | None:

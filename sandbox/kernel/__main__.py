@@ -26,7 +26,7 @@ import data_folder
 import frames
 import processes
 
-PROTOCOL = 1
+PROTOCOL = 2
 _PRELOADED = ("numpy", "pandas", "matplotlib.pyplot")
 _MAX_INPUT_BYTES = 16 << 20
 """Of one frame: the host sends a file in pieces, and code is short."""
@@ -195,6 +195,10 @@ class Supervisor:
         else:
             _tell_host({"event": "image", "request": current.request}, png)
         current.num_images += 1
+        try:
+            self._worker.control.sendall(frames.encode({"heard": current.request}))
+        except OSError:
+            self._kill_worker()
 
     def _finish(self, current: Cell, status: str) -> None:
         if current.is_interrupted:
@@ -324,19 +328,18 @@ def _become_worker(control: socket.socket, output_fd: int) -> None:
         os._exit(1)
 
 
-def _await_hello(host: frames.FrameDecoder) -> Limits:
-    """The host's first frame. Exits where none comes: nobody is there."""
+def _await_hello(host: frames.FrameDecoder) -> tuple[Limits, bool]:
+    """The host's first frame: the limits, and whether there is time to preload. Exits where none comes: nobody is there."""
     while select.select([0], [], [], _SECONDS_TO_SAY_HELLO)[0] and (data := os.read(0, 1 << 16)):
         for header, _ in host.feed(data):
             given = header["limits"]
             files = data_folder.Limits(given["files"], given["file_bytes"], given["total_file_bytes"])
-            return Limits(given["log_chars"], given["image_bytes"], given["images"], files)
+            return Limits(given["log_chars"], given["image_bytes"], given["images"], files), header["preload"]
     raise SystemExit(0)
 
 
 def _preload() -> None:
     """Import here what most code imports, so that every worker is born with it. Code may run without any of it."""
-    shutil.copytree("/opt/mpl", os.environ["MPLCONFIGDIR"], dirs_exist_ok=True)
     for name in _PRELOADED:
         try:
             importlib.import_module(name)
@@ -348,9 +351,11 @@ def main() -> None:
     processes.set_dumpable(False)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     host = frames.FrameDecoder(_MAX_INPUT_BYTES)
-    limits = _await_hello(host)
+    limits, has_time = _await_hello(host)
     _tell_host({"event": "ready", "protocol": PROTOCOL, "python": sys.version.split()[0]})
-    _preload()
+    shutil.copytree("/opt/mpl", os.environ["MPLCONFIGDIR"], dirs_exist_ok=True)
+    if has_time:
+        _preload()
     try:
         Supervisor(limits, data_folder.DataFolder(os.getcwd()), host).run()
     except BrokenPipeError:

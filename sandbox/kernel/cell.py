@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import array
 import ast
 import asyncio
 import builtins
-import contextlib
-import fcntl
+import importlib.abc
+import importlib.machinery
+import importlib.util
 import inspect
 import io
 import linecache
@@ -15,8 +15,6 @@ import os
 import signal
 import socket
 import sys
-import termios
-import time
 import traceback
 import types
 from collections.abc import Callable
@@ -32,12 +30,15 @@ def serve_cells(control: socket.socket, output_fd: int) -> None:
     session = PythonSession()
     while data := control.recv(1 << 20):
         for header, body in decoder.feed(data):
+            if "heard" in header:
+                continue  # of an image whose cell was interrupted while it waited for this
             request = header["request"]
 
             def show_image(png: bytes, request: int = request) -> None:
                 _flush()
                 control.sendall(frames.encode({"event": "image", "request": request}, png))
-                _wait_until_heard(control)
+                # An image and the text after it go two ways, and would overtake each other on a busy machine.
+                _await_heard(control, decoder)
 
             _connect_output(output_fd)
             status = session.run(body.decode(), show_image)
@@ -45,15 +46,10 @@ def serve_cells(control: socket.socket, output_fd: int) -> None:
             control.sendall(frames.encode({"event": "finished", "request": request, "status": status}))
 
 
-def _wait_until_heard(control: socket.socket) -> None:
-    """Until the supervisor has taken what was sent: an image and the text after it go two ways, and would overtake each other on a busy machine."""
-    deadline = time.monotonic() + 1
-    unread = array.array("i", [1])
-    with contextlib.suppress(OSError):
-        while unread[0] and time.monotonic() < deadline:
-            fcntl.ioctl(control.fileno(), termios.TIOCOUTQ, unread)
-            time.sleep(0.002)
-    time.sleep(0.005)
+def _await_heard(control: socket.socket, decoder: frames.FrameDecoder) -> None:
+    while data := control.recv(1 << 16):
+        if any("heard" in answer for answer, _ in decoder.feed(data)):
+            return
 
 
 class PythonSession:
@@ -151,19 +147,47 @@ class PythonSession:
 
 def _adapt_libraries(show_figures: Callable[..., None], display: Callable[..., None]) -> None:
     """What notebooks set up for people, for models: `plt.show()` shows, tables are wide, `from IPython.display import display` works."""
-    if pyplot := sys.modules.get("matplotlib.pyplot"):
+
+    def adapt_pyplot(pyplot: types.ModuleType) -> None:
         # Plain functions: when the backend is chosen, pyplot writes an attribute on `show`.
         pyplot.show = lambda *args, **kwargs: show_figures()
         pyplot.Figure.show = lambda figure, warn=True: display(figure)
-    if pandas := sys.modules.get("pandas"):
-        pandas.set_option("display.width", 120, "display.max_columns", 30)
-    if numpy := sys.modules.get("numpy"):
-        numpy.random.seed()  # a forked worker would repeat the numbers of the one before
+
+    adaptations = {
+        "matplotlib.pyplot": adapt_pyplot,
+        "pandas": lambda pandas: pandas.set_option("display.width", 120, "display.max_columns", 30),
+        "numpy": lambda numpy: numpy.random.seed(),  # a forked worker would repeat the numbers of the one before
+    }
+    for name, adapt in adaptations.items():
+        if name in sys.modules:
+            adapt(sys.modules[name])
+    sys.meta_path.insert(0, _AdaptingFinder({name: adapt for name, adapt in adaptations.items() if name not in sys.modules}))
     ipython, ipython_display = types.ModuleType("IPython"), types.ModuleType("IPython.display")
     ipython_display.display = display
     # Libraries that find IPython loaded ask it which one it is, and whether they are in a notebook: they are not.
     ipython.display, ipython.version_info, ipython.get_ipython = ipython_display, (9, 0, 0), lambda: None
     sys.modules["IPython"], sys.modules["IPython.display"] = ipython, ipython_display
+
+
+class _AdaptingFinder(importlib.abc.MetaPathFinder):
+    """Adapts a library that was not there at first at the moment when it is imported."""
+
+    def __init__(self, adaptations: dict[str, Callable[[types.ModuleType], None]]) -> None:
+        self._adaptations = adaptations
+
+    def find_spec(self, fullname: str, path: object = None, target: object = None) -> importlib.machinery.ModuleSpec | None:
+        adapt = self._adaptations.pop(fullname, None)  # popped first: find_spec below asks every finder, this one included
+        spec = importlib.util.find_spec(fullname) if adapt else None
+        if spec is None or spec.loader is None:
+            return None
+        execute = spec.loader.exec_module
+
+        def execute_and_adapt(module: types.ModuleType) -> None:
+            execute(module)
+            adapt(module)
+
+        spec.loader.exec_module = execute_and_adapt
+        return spec
 
 
 def _close_figures() -> None:

@@ -49,6 +49,7 @@ class DataFolder:
         os.chmod(self._root, 0o700)  # the code may have taken our right to write
         path = self._path(os.fsencode(name))
         if offset == 0:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
             _remove(path)
         fd = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC | (os.O_CREAT | os.O_EXCL if offset == 0 else os.O_APPEND), 0o644)
         try:

@@ -49,6 +49,34 @@ def searching_thread(client: openai.OpenAI, store_id: str) -> Thread:
 # ── code_interpreter ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def test_a_new_session_gets_back_what_the_threads_code_made(
+    client: openai.OpenAI, engine: ScriptedEngine, sandbox: ScriptedSandbox, assistant: Assistant, thread: Thread
+) -> None:
+    for made in (b"1", b"2"):
+        engine.will_call("code_interpreter", "save()")
+        engine.will_say("Saved.")
+        sandbox.will_emit([FileMade("/mnt/data/out/a.csv", made)])
+        ask(client, assistant, thread, tools=CODE)
+    sandbox.lose_sessions()
+    engine.will_call("code_interpreter", "load()")
+    engine.will_say("Loaded.")
+
+    ask(client, assistant, thread, tools=CODE)
+
+    assert [(call.restored, call.has_run_before) for call in sandbox.calls] == [((), False), ((), False), (("/mnt/data/out/a.csv",), True)]
+    assert sandbox.restored == {"/mnt/data/out/a.csv": b"2"}
+
+
+def test_a_session_is_prepared_while_the_model_thinks(
+    client: openai.OpenAI, engine: ScriptedEngine, sandbox: ScriptedSandbox, assistant: Assistant, thread: Thread
+) -> None:
+    engine.will_say("No code needed.")
+
+    ask(client, assistant, thread, tools=CODE)
+
+    assert sandbox.num_warmed > 0
+
+
 def test_code_runs_and_its_output_is_in_the_step(
     client: openai.OpenAI, engine: ScriptedEngine, sandbox: ScriptedSandbox, assistant: Assistant, thread: Thread
 ) -> None:

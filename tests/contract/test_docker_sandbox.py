@@ -225,6 +225,58 @@ async def test_a_file_that_the_session_has_is_not_sent_again(shared: Conversatio
     assert outcome.files == {}
 
 
+async def test_a_file_of_an_earlier_session_is_back_where_it_was_and_is_not_handed_out_again(conversation: Conversation) -> None:
+    made = SandboxFile("file-m", "model.txt", b"weights", path="/mnt/data/out/model.txt")
+
+    outcome = await conversation.run("print(open('/mnt/data/out/model.txt').read())", files=[made])
+
+    assert "weights" in outcome.text
+    assert outcome.files == {}
+
+
+async def test_code_is_told_when_the_session_of_its_earlier_calls_is_gone(sandbox: DockerSandbox) -> None:
+    made = SandboxFile("file-m", "m.txt", b"m", path="/mnt/data/m.txt")
+    threads = [(f"thread_{uuid.uuid4().hex}", files) for files in ([], [made])]
+
+    told = [Outcome([event async for event in sandbox.execute(name, "1", files, 30, has_run_before=True)]) for name, files in threads]
+
+    for name, _ in threads:
+        await sandbox.close(name)
+    assert "Its variables, and the files it made, are gone." in told[0].text
+    assert "files it made are back in /mnt/data" in told[1].text
+    assert all(outcome.end.is_state_lost for outcome in told)
+
+
+async def test_a_call_that_has_to_wait_says_so_first() -> None:
+    async with DockerSandbox(f"test-{uuid.uuid4().hex}", session_limits=SessionLimits(max_sessions=1)) as small:
+        busy, waiting = Conversation(small), Conversation(small)
+        first = asyncio.create_task(busy.run("import time; time.sleep(1.5)"))
+        await asyncio.sleep(1.0)
+
+        outcome = await waiting.run("print('my turn')")
+
+        await first
+    assert outcome.text == "[All Python sessions are busy; this call waits for one. It is number 1 in the queue.]\nmy turn\n"
+
+
+async def test_a_spare_session_has_its_libraries_imported() -> None:
+    async with DockerSandbox(f"test-{uuid.uuid4().hex}") as warmed:
+        await warmed.warm()
+        await asyncio.sleep(0.01)  # what is being opened is waited for
+        outcome = await Conversation(warmed).run("import sys; print('pandas' in sys.modules)")
+
+    assert outcome.text == "True\n"
+
+
+async def test_libraries_that_are_imported_late_are_adapted_too(conversation: Conversation) -> None:
+    code = "import sys; print('pandas' in sys.modules)\nimport pandas as pd, matplotlib.pyplot as plt\n"
+
+    outcome = await conversation.run(code + "print(pd.get_option('display.width'))\nplt.plot([1, 2])\nplt.show()\nprint('after')")
+
+    assert outcome.text == "False\n120\nafter\n"
+    assert len(outcome.images) == 1
+
+
 async def test_names_that_would_lead_elsewhere_are_made_harmless(shared: Conversation) -> None:
     files = [SandboxFile("file-x", "../../etc/passwd", b"1"), SandboxFile("file-y", "..", b"2"), SandboxFile("file-z", "a\nb.txt", b"3")]
 

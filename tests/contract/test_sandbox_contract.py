@@ -98,6 +98,22 @@ async def test_a_thread_without_a_session_can_be_closed(sandbox: Sandbox) -> Non
     await sandbox.close("thread_unknown")
 
 
+async def test_a_session_knows_the_files_that_it_was_given(sandbox: Sandbox) -> None:
+    before = await sandbox.files_of("thread_a")
+    await run(sandbox, "1", files=[SandboxFile("file-a", "a.csv", b"1\n")])
+    held = await sandbox.files_of("thread_a")
+    await sandbox.close("thread_a")
+
+    assert (before, held, await sandbox.files_of("thread_a")) == (None, {"file-a"}, None)
+
+
+async def test_a_sandbox_can_be_warmed_at_any_time(sandbox: Sandbox, sandbox_without_engine: Sandbox) -> None:
+    await sandbox.warm()
+    await sandbox_without_engine.warm()
+
+    assert (await run(sandbox, "1"))[-1] == ExecutionEnded("ok")
+
+
 async def test_a_ready_sandbox_misses_nothing(sandbox: Sandbox) -> None:
     assert await sandbox.check() is None
 

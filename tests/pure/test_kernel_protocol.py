@@ -33,7 +33,7 @@ def decode(data: bytes) -> list[protocol.KernelEvent]:
 
 
 def test_the_kernel_reads_what_the_host_writes(kernel_frames: ModuleType) -> None:
-    frames = [protocol.hello(LIMITS), *protocol.put(1, "file-a", "ä.csv", b"x"), protocol.execute(2, "print('ü')", 3.5), protocol.interrupt(2)]
+    frames = [protocol.hello(LIMITS, preload=True), *protocol.put(1, "file-a", "ä.csv", b"x"), protocol.execute(2, "print('ü')", 3.5), protocol.interrupt(2)]
 
     read = list(kernel_frames.FrameDecoder(10_000).feed(b"".join(frames)))
 

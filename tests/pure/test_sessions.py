@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import cast
 
 import pytest
@@ -18,6 +18,7 @@ LIMITS = SessionLimits(idle_s=60.0, max_age_s=600.0, max_sessions=2)
 class HollowSession:
     def __init__(self) -> None:
         self.is_alive = True
+        self.file_ids = frozenset[str]()
 
     async def close(self) -> None:
         self.is_alive = False
@@ -192,6 +193,86 @@ async def test_a_session_can_be_ended_in_the_middle_of_its_use(sessions: Session
 async def test_leaving_ends_every_session(hall: Hall) -> None:
     async with Sessions(hall.open, LIMITS) as sessions:
         await use(sessions, "a")
-        await use(sessions, "b")
+        sessions.warm()
+        await until(lambda: hall.num_alive == 2)
 
     assert hall.num_alive == 0
+
+
+async def test_those_that_wait_get_their_sessions_in_the_order_of_asking(sessions: Sessions) -> None:
+    order: list[str] = []
+
+    async def work(thread_id: str) -> None:
+        async with sessions.borrow(thread_id):
+            order.append(thread_id)
+            await asyncio.sleep(0.001)
+
+    async with sessions.borrow("a"), sessions.borrow("b"):
+        waiting = [asyncio.create_task(work(f"waiting {number}")) for number in range(6)]
+        await asyncio.sleep(0.01)
+        assert sessions.num_before("late") == 7
+        assert sessions.num_before("a") == 0
+
+    await asyncio.gather(*waiting)
+    assert order == [f"waiting {number}" for number in range(6)]
+
+
+# ── Spares ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    while not is_so():  # noqa: ASYNC110 the hall tells nobody
+        await asyncio.sleep(0.001)
+
+
+async def test_a_new_thread_gets_the_spare_and_no_other_thread_gets_it_again(sessions: Sessions, hall: Hall) -> None:
+    sessions.warm()
+    await until(lambda: hall.num_alive == 1)
+
+    (one, _), (other, _) = await use(sessions, "a"), await use(sessions, "b")
+
+    assert one is hall.opened[0]
+    assert other is not one
+    assert (await use(sessions, "a"))[0] is one
+
+
+async def test_nothing_is_kept_ready_before_somebody_asks_for_it(sessions: Sessions, hall: Hall) -> None:
+    await use(sessions, "a")
+    await asyncio.sleep(0.01)
+
+    assert len(hall.opened) == 1
+
+
+async def test_a_spare_never_takes_the_place_of_a_session(sessions: Sessions, hall: Hall) -> None:
+    async with sessions.borrow("a"), sessions.borrow("b"):
+        sessions.warm()
+        await asyncio.sleep(0.01)
+
+        assert len(hall.opened) == LIMITS.max_sessions
+
+
+async def test_a_dead_spare_is_not_handed_out(sessions: Sessions, hall: Hall) -> None:
+    sessions.warm()
+    await until(lambda: hall.num_alive == 1)
+    hall.opened[0].is_alive = False
+
+    assert (await use(sessions, "a"))[0].is_alive
+
+
+async def test_a_spare_that_nobody_took_is_swept(sessions: Sessions, hall: Hall) -> None:
+    sessions.warm()
+    await until(lambda: hall.num_alive == 1)
+    hall.now = 61.0
+
+    await sessions.sweep()
+
+    assert hall.num_alive == 0
+
+
+async def test_without_an_engine_warming_is_silent_and_the_call_tells(sessions: Sessions, hall: Hall) -> None:
+    hall.is_engine_gone = True
+    sessions.warm()
+    await asyncio.sleep(0.01)
+
+    with pytest.raises(SandboxUnavailable):
+        await use(sessions, "a")
