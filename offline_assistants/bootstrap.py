@@ -25,10 +25,11 @@ from offline_assistants.code_interpreter.docker_sandbox import DockerSandbox
 from offline_assistants.code_interpreter.sessions import SessionLimits
 from offline_assistants.documents.local_documents import LocalDocuments
 from offline_assistants.domain.ids import Ids
-from offline_assistants.domain.objects import DEFAULT_PROJECT, File, VectorStoreFile
+from offline_assistants.domain.objects import DEFAULT_PROJECT, File, UploadPart, VectorStoreFile
 from offline_assistants.engine.options import EngineOptions
 from offline_assistants.engine.pool import EnginePool
 from offline_assistants.errors import StoreError
+from offline_assistants.expiry import Expiry
 from offline_assistants.file_search.chroma_index import ChromaIndex
 from offline_assistants.ingestion import Ingestion
 from offline_assistants.ports import Documents, Engines, Sandbox
@@ -43,6 +44,7 @@ from offline_assistants.settings import Settings
 from offline_assistants.store.blobs import BlobStore
 from offline_assistants.store.duckdb_store import DuckDBStore
 from offline_assistants.store.project_store import ProjectStore
+from offline_assistants.uploads import Uploads
 
 log = logging.getLogger(__name__)
 
@@ -85,8 +87,10 @@ async def build_app(
         parts = _join(settings, store=store, blobs=blobs, index=index, engines=engines, documents=documents, sandbox=sandbox)
         stack.push_async_callback(parts.ingestion.close)
         stack.push_async_callback(parts.supervisor.close)
+        stack.push_async_callback(parts.expiry.close)
         if is_serving:
             await parts.ingestion.open()
+            await parts.expiry.open()
             await parts.supervisor.recover()
         yield OpenServer(build_api(parts, allowed_hosts=[*settings.allow_host, settings.host]), parts.supervisor.close)
 
@@ -99,12 +103,16 @@ def _join(settings: Settings, *, store: DuckDBStore, blobs: BlobStore, index: Ch
     counts = TokenCounts(engines)
     prompts = PromptBuilder(engines=engines, counts=counts, history=history, limits=limits)
     runner = Runner(engines=engines, tools=tools, history=history, prompts=prompts, ids=ids, max_answer_tokens=settings.max_answer_tokens)
+    ingestion = Ingestion(store=store, blobs=blobs, documents=documents, index=index, ids=ids, now=_now)
+    uploads = Uploads(store=store, blobs=blobs, ids=ids, now=_now, max_upload_bytes=settings.max_upload_bytes)
     return Parts(
         store=ProjectStore(store, DEFAULT_PROJECT),
         blobs=blobs,
         engines=engines,
         sandbox=sandbox,
-        ingestion=Ingestion(store=store, blobs=blobs, documents=documents, index=index, ids=ids, now=_now),
+        ingestion=ingestion,
+        uploads=uploads,
+        expiry=Expiry(store=store, ingestion=ingestion, uploads=uploads, now=_now),
         search=search,
         supervisor=Supervisor(store=store, runner=runner, ids=ids, now=_now),
         ids=ids,
@@ -153,6 +161,7 @@ def _sandbox(settings: Settings) -> DockerSandbox:
 async def _drop_unused_blobs(store: DuckDBStore, blobs: BlobStore) -> None:
     """What was uploaded and never acknowledged, or deleted in the database when the server ended."""
     in_use = Counter([file.digest async for file in store.list_all(File)])
+    in_use.update([part.digest async for part in store.list_all(UploadPart)])
     in_use.update([file.text_digest async for file in store.list_all(VectorStoreFile) if file.text_digest is not None])
     await blobs.sweep(in_use)
 

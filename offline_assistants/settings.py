@@ -43,7 +43,8 @@ class Settings(BaseSettings):
     max_tool_rounds: int = Field(default=8, ge=1, description="How often a run may call tools before it has to answer.")
     max_repeated_calls: int = Field(default=2, ge=1, description="How often a run may make the very same tool call before it has to answer.")
 
-    max_file_bytes: int = Field(default=512 * 1024 * 1024, ge=1, description="The largest file that may be uploaded, in bytes.")
+    max_file_bytes: int = Field(default=512 * 1024 * 1024, ge=1, description="The largest file that may be uploaded at once, in bytes.")
+    max_upload_bytes: int = Field(default=8 * 1024**3, ge=1, description="The largest file that may be uploaded in parts, in bytes.")
     min_free_disk_bytes: int = Field(default=256 * 1024 * 1024, ge=0, description="With less free disk space than this, nothing new is accepted.")
     parse_timeout_s: float = Field(default=120.0, gt=0, description="Seconds that the parser of one file may take.")
     parse_memory_bytes: int = Field(default=2 * 1024**3, gt=0, description="Memory that the parser of one file may take, in bytes.")

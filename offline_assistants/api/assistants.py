@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from offline_assistants.api.bodies import CheckedRoute
 from offline_assistants.api.parts import Parts, PartsDep, deleted, page_of
 from offline_assistants.api.requests import CreateAssistant, Limit, ModifyAssistant, Order
 from offline_assistants.api.resources import plan_resources
@@ -13,7 +14,7 @@ from offline_assistants.domain.objects import Assistant
 from offline_assistants.errors import NotFound
 from offline_assistants.store.changes import Delete, Exists, Put, Update
 
-router = APIRouter(prefix="/v1/assistants")
+router = APIRouter(prefix="/v1/assistants", route_class=CheckedRoute)
 _DEFAULTS: dict[str, Any] = {"tools": [], "metadata": {}, "response_format": "auto", "temperature": 1.0, "top_p": 1.0}
 
 

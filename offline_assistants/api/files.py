@@ -2,91 +2,94 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Coroutine
+import unicodedata
+from collections.abc import Mapping
 from pathlib import PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Form, Query, Request, UploadFile
-from fastapi import File as FilePart
+from fastapi import APIRouter, Query, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, Response
-from fastapi.routing import APIRoute
+from pydantic import ValidationError
 
+from offline_assistants.api.bodies import CheckedRoute
+from offline_assistants.api.multipart import receive_form
 from offline_assistants.api.parts import Parts, PartsDep, deleted, page_of
-from offline_assistants.api.requests import Order
+from offline_assistants.api.requests import CreateFile, Order
 from offline_assistants.api.resources import unknown_file
 from offline_assistants.domain.objects import File, FilePurpose
 from offline_assistants.errors import OfflineAssistantsError, RequestError
 from offline_assistants.store.changes import Put
+from offline_assistants.uploads import new_file
 
-READ_SIZE = 1024 * 1024
-FORM_BYTES = 64 * 1024
-"""What a form may have beside its file: names, boundaries, the purpose."""
+router = APIRouter(prefix="/v1/files", route_class=CheckedRoute)
+MAX_NAME_LENGTH = 255
+FORM = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file", "purpose"],
+                    "properties": {
+                        "file": {"type": "string", "format": "binary"},
+                        "purpose": {"type": "string", "enum": ["assistants", "batch", "fine-tune", "vision", "user_data", "evals"]},
+                        "expires_after[anchor]": {"type": "string", "enum": ["created_at"]},
+                        "expires_after[seconds]": {"type": "integer", "minimum": 3600, "maximum": 2592000},
+                    },
+                }
+            }
+        },
+    }
+}
+"""What the handler reads for itself, as it arrives."""
 
 
-class SizeLimitedRoute(APIRoute):
-    """A body that says beforehand that it is too large is refused before a byte of it is kept."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        answer = super().get_route_handler()
-
-        async def answer_if_small(request: Request) -> Response:
-            parts: Parts = request.app.state.parts
-            length = request.headers.get("content-length", "0")
-            if length.isdigit() and int(length) > parts.max_file_bytes + FORM_BYTES:
-                raise _too_large(int(length), parts.max_file_bytes)
-            return await answer(request)
-
-        return answer_if_small
-
-
-router = APIRouter(prefix="/v1/files", route_class=SizeLimitedRoute)
-
-
-def _too_large(num_bytes: int, max_bytes: int) -> RequestError:
-    return RequestError(f"The upload has {num_bytes} bytes; at most {max_bytes} are accepted.", param="file", code="file_too_large")
+def clean_name(name: str, *, param: str) -> str:
+    """The last part of a path, without control characters. Raises RequestError for one that is too long."""
+    last = PurePosixPath(name.replace("\\", "/")).name
+    cleaned = "".join(each for each in last if each.isprintable() or unicodedata.category(each) not in ("Cc", "Cs")).strip()
+    if len(cleaned) > MAX_NAME_LENGTH:
+        text = f"string too long. Expected a string with maximum length {MAX_NAME_LENGTH}, but got a string with length {len(cleaned)} instead."
+        raise RequestError(f"Invalid '{param}': {text}", param=param, code="string_above_max_length")
+    return cleaned if cleaned.strip(".") else "file"
 
 
 async def get_file(parts: Parts, file_id: str) -> File:
     file = await parts.store.get(File, file_id)
-    if file is None:
+    if file is None or (file.expires_at is not None and file.expires_at <= parts.now()):
         raise unknown_file(file_id)
     return file
 
 
-@router.post("")
-async def create_file(
-    parts: PartsDep,
-    file: Annotated[UploadFile, FilePart()],
-    purpose: Annotated[Literal["assistants", "batch", "fine-tune", "vision", "user_data", "evals"], Form()],
-    expiry_anchor: Annotated[str | None, Form(alias="expires_after[anchor]")] = None,
-    expiry_seconds: Annotated[str | None, Form(alias="expires_after[seconds]")] = None,
-) -> dict[str, Any]:
+@router.post("", openapi_extra=FORM)
+async def create_file(request: Request, parts: PartsDep) -> dict[str, Any]:
     """The content is on the disk when this answers."""
-    if expiry_anchor is not None or expiry_seconds is not None:
-        message = "'expires_after' is not supported yet: files are kept until they are deleted. Leave it out."
-        raise RequestError(message, param="expires_after", code="unsupported_parameter")
-    if file.size is not None and file.size > parts.max_file_bytes:
-        raise _too_large(file.size, parts.max_file_bytes)
-    blob = await parts.blobs.put(_chunks(file))
-    stored = File(
-        id=parts.ids.new("file-"),
-        bytes=blob.size,
-        created_at=parts.now(),
-        filename=PurePosixPath((file.filename or "file").replace("\\", "/")).name or "file",
-        purpose=purpose,
-        digest=blob.digest,
-    )
+    form = await receive_form(request, parts.blobs, file_field="file", max_bytes=parts.max_file_bytes)
     try:
-        await parts.store.commit([Put(stored)])
-    except OfflineAssistantsError:
-        await parts.blobs.delete(blob.digest)
+        asked = _checked(form.fields)
+        filename = clean_name(form.filename or "", param="file")
+        file = new_file(parts.ids, parts.now(), filename, asked.purpose, form.content, asked.expires_after)
+        await parts.store.commit([Put(file)])
+    except (OfflineAssistantsError, RequestValidationError):
+        await parts.blobs.delete(form.content.digest)
         raise
-    return stored.wire()
+    parts.expiry.watch(file)
+    return file.wire()
 
 
-async def _chunks(file: UploadFile) -> AsyncGenerator[bytes]:
-    while chunk := await file.read(READ_SIZE):
-        yield chunk
+def _checked(fields: Mapping[str, str]) -> CreateFile:
+    body: dict[str, Any] = {}
+    for name, text in fields.items():
+        if name.startswith("expires_after[") and name.endswith("]"):
+            body.setdefault("expires_after", {})[name[len("expires_after[") : -1]] = text
+        else:
+            body[name] = text
+    try:
+        return CreateFile.model_validate(body, strict=False)
+    except ValidationError as error:
+        raise RequestValidationError([{**each, "loc": ("body", *each["loc"])} for each in error.errors()], body=body) from error
 
 
 @router.get("")

@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from offline_assistants.api.bodies import CheckedRoute
 from offline_assistants.api.parts import Parts, PartsDep, deleted, page_of
 from offline_assistants.api.requests import CreateMessage, Limit, ModifyMetadata, Order
 from offline_assistants.api.threads import get_thread, plan_messages
@@ -14,7 +15,7 @@ from offline_assistants.domain.objects import Message
 from offline_assistants.errors import NotFound, RunIsActive
 from offline_assistants.store.changes import Delete, NotLocked, Update
 
-router = APIRouter(prefix="/v1/threads/{thread_id}/messages")
+router = APIRouter(prefix="/v1/threads/{thread_id}/messages", route_class=CheckedRoute)
 
 
 def unlocked(thread_id: str) -> NotLocked:

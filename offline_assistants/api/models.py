@@ -6,10 +6,11 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from offline_assistants.api.bodies import CheckedRoute
 from offline_assistants.api.parts import PartsDep
 from offline_assistants.ports import ModelInfo
 
-router = APIRouter(prefix="/v1/models")
+router = APIRouter(prefix="/v1/models", route_class=CheckedRoute)
 
 
 def wire(model: ModelInfo) -> dict[str, Any]:

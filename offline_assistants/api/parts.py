@@ -12,12 +12,14 @@ from fastapi import Depends, Request
 from offline_assistants.domain.ids import Clock, Ids
 from offline_assistants.domain.objects import ApiObject
 from offline_assistants.errors import ModelNotFound
+from offline_assistants.expiry import Expiry
 from offline_assistants.ingestion import Ingestion
 from offline_assistants.ports import Engines, Sandbox
 from offline_assistants.runs.search import FileSearch
 from offline_assistants.runs.supervisor import Supervisor
 from offline_assistants.store.blobs import BlobStore
 from offline_assistants.store.project_store import ProjectStore
+from offline_assistants.uploads import Uploads
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,8 @@ class Parts:
     engines: Engines
     sandbox: Sandbox
     ingestion: Ingestion
+    uploads: Uploads
+    expiry: Expiry
     search: FileSearch
     supervisor: Supervisor
     ids: Ids

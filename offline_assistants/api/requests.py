@@ -12,6 +12,7 @@ from offline_assistants.domain.objects import (
     Attributes,
     ChunkingStrategy,
     ExpiresAfter,
+    FileExpiresAfter,
     FunctionTool,
     ImageFilePart,
     ImageUrlPart,
@@ -180,6 +181,30 @@ class ToolOutput(Shape):
 class SubmitToolOutputs(Shape):
     tool_outputs: list[ToolOutput]
     stream: bool | None = None
+
+
+UploadPurpose = Literal["assistants", "batch", "fine-tune", "vision", "user_data", "evals"]
+"""Of files that clients make; the others are of files that the server makes."""
+
+
+class CreateFile(Shape):
+    """The fields of the form, beside the file."""
+
+    purpose: UploadPurpose
+    expires_after: FileExpiresAfter | None = None
+
+
+class CreateUpload(Shape):
+    filename: Annotated[str, StringConstraints(min_length=1)]
+    purpose: UploadPurpose
+    bytes: int = Field(ge=0)
+    mime_type: str
+    expires_after: FileExpiresAfter | None = None
+
+
+class CompleteUpload(Shape):
+    part_ids: list[str]
+    md5: str | None = None
 
 
 class CreateVectorStore(Shape):

@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Response
 
 from offline_assistants.api.assistants import get_assistant
+from offline_assistants.api.bodies import CheckedRoute
 from offline_assistants.api.parts import Parts, PartsDep, page_of, page_of_wires
 from offline_assistants.api.requests import CreateMessage, CreateRun, CreateThreadAndRun, Include, Limit, ModifyMetadata, Order, RunOptions, SubmitToolOutputs
 from offline_assistants.api.resources import plan_resources
@@ -26,7 +27,7 @@ from offline_assistants.domain.objects import (
 )
 from offline_assistants.errors import NotFound, RequestError
 
-router = APIRouter(prefix="/v1/threads")
+router = APIRouter(prefix="/v1/threads", route_class=CheckedRoute)
 POLL_AFTER_MS = "250"
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from offline_assistants.api.bodies import CheckedRoute
 from offline_assistants.api.parts import Parts, PartsDep, deleted
 from offline_assistants.api.requests import CreateMessage, CreateThread, ModifyThread, TextIn
 from offline_assistants.api.resources import ResourcesPlan, plan_attachments, plan_pictures, plan_resources
@@ -13,7 +14,7 @@ from offline_assistants.domain.objects import ContentPart, Message, Run, RunStep
 from offline_assistants.errors import NotFound, RunIsActive
 from offline_assistants.store.changes import Change, Delete, DeleteChildren, Exists, NotLocked, Put, Update
 
-router = APIRouter(prefix="/v1/threads")
+router = APIRouter(prefix="/v1/threads", route_class=CheckedRoute)
 
 
 def unknown_thread(thread_id: str) -> NotFound:

@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 
+from offline_assistants.api.bodies import CheckedRoute
 from offline_assistants.api.parts import Parts, PartsDep, deleted, page_of
 from offline_assistants.api.requests import (
     CreateFileBatch,
@@ -24,7 +25,7 @@ from offline_assistants.errors import NotFound, RequestError
 from offline_assistants.ingestion import FileToAdd, check_not_expired
 from offline_assistants.store.changes import Update
 
-router = APIRouter(prefix="/v1/vector_stores")
+router = APIRouter(prefix="/v1/vector_stores", route_class=CheckedRoute)
 POLL_HEADERS = {"openai-poll-after-ms": "250"}
 
 

@@ -10,7 +10,8 @@ Clock = Callable[[], int]
 """The present, in integer Unix seconds."""
 
 _ALPHABET = string.ascii_letters + string.digits
-_LENGTHS = {"asst_": 24, "thread_": 24, "msg_": 24, "run_": 24, "step_": 24, "call_": 24, "file-": 22, "vs_": 24, "vsfb_": 32}
+_LENGTHS = {"asst_": 24, "thread_": 24, "msg_": 24, "run_": 24, "step_": 24, "call_": 24, "file-": 22, "vs_": 24, "vsfb_": 32, "upload_": 32, "part_": 32}
+_HEX = frozenset({"vsfb_", "upload_", "part_"})
 
 
 class Ids:
@@ -21,5 +22,5 @@ class Ids:
 
     def new(self, prefix: str) -> str:
         """An id such as `run_PS0ksndVoX7DxtmdXn66ZMXU`. Raises KeyError for a prefix that no object has."""
-        alphabet = "0123456789abcdef" if prefix == "vsfb_" else _ALPHABET
+        alphabet = "0123456789abcdef" if prefix in _HEX else _ALPHABET
         return prefix + "".join(self._rng.choices(alphabet, k=_LENGTHS[prefix]))

@@ -582,6 +582,54 @@ class File(RootObject):
     """The blob with its content (sha256, hex)."""
 
 
+class FileExpiresAfter(Shape):
+    anchor: Literal["created_at"]
+    seconds: int = Field(ge=3600, le=2_592_000)
+
+
+UploadStatus = Literal["pending", "completed", "cancelled", "expired"]
+
+
+class Upload(RootObject):
+    """A file that arrives in parts."""
+
+    private: ClassVar[frozenset[str]] = RootObject.private | frozenset({"mime_type", "expires_after", "num_received_bytes", "part_ids"})
+
+    object: Literal["upload"] = "upload"
+    bytes: int
+    created_at: int
+    expires_at: int
+    filename: str
+    purpose: FilePurpose
+    status: UploadStatus = "pending"
+    file: File | None = None
+    mime_type: str
+    expires_after: FileExpiresAfter | None = None
+    """Of the file that it becomes."""
+    num_received_bytes: int = 0
+    """Of all parts, those that are sent twice included."""
+    part_ids: list[str] = []
+    """What it was completed with, in order."""
+
+    def wire(self) -> dict[str, Any]:
+        return super().wire() | {"file": self.file.wire() if self.file else None}
+
+    def at(self, now: int) -> Upload:
+        """The same as it is at a time: expired once `expires_at` has come."""
+        return self if self.status != "pending" or now < self.expires_at else self.model_copy(update={"status": "expired"})
+
+
+class UploadPart(ApiObject):
+    private: ClassVar[frozenset[str]] = frozenset({"num_bytes", "digest"})
+
+    object: Literal["upload.part"] = "upload.part"
+    created_at: int
+    upload_id: str
+    num_bytes: int
+    digest: str
+    """The blob with its content (sha256, hex)."""
+
+
 class FileCounts(Shape):
     in_progress: int = 0
     completed: int = 0

@@ -14,7 +14,7 @@ import shutil
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -26,6 +26,8 @@ from offline_assistants.errors import StoreError, StoreFull
 Args = ParamSpec("Args")
 Value = TypeVar("Value")
 
+READ_SIZE = 1024 * 1024
+
 
 @dataclass(frozen=True, slots=True)
 class BlobInfo:
@@ -33,6 +35,8 @@ class BlobInfo:
     """sha256, hex."""
     size: int
     """Bytes."""
+    md5: str | None = None
+    """Hex, if asked for: clients have uploads checked by it. Names nothing here."""
 
 
 class BlobStore:
@@ -55,12 +59,12 @@ class BlobStore:
         finally:
             await asyncio.to_thread(blobs._threads.shutdown)
 
-    async def put(self, chunks: AsyncIterator[bytes]) -> BlobInfo:
+    async def put(self, chunks: AsyncIterator[bytes], *, with_md5: bool = False) -> BlobInfo:
         """Keep a content as it arrives. On the disk when this returns, gone when it raises. Raises StoreFull, StoreError, and what `chunks` raises.
 
         It counts as one use: call `delete` once when the object that names it is deleted, or could not be committed.
         """
-        arrival = await self._call(_Arrival, self._directory / "unfinished")
+        arrival = await self._call(_Arrival, self._directory / "unfinished", with_md5=with_md5)
         try:
             async for chunk in chunks:
                 await self._call(self._write, arrival, chunk)
@@ -73,6 +77,19 @@ class BlobStore:
             yield content
 
         return await self.put(chunks())
+
+    async def join(self, digests: Sequence[str]) -> BlobInfo:
+        """One content made of several, which stay, in this order; with its md5. As `put` otherwise; StoreError also when one is not there."""
+        return await self.put(self._pieces(digests), with_md5=True)
+
+    async def _pieces(self, digests: Sequence[str]) -> AsyncGenerator[bytes]:
+        for digest in digests:
+            file = await self._call(self.path(digest).open, "rb")
+            try:
+                while piece := await self._call(file.read, READ_SIZE):
+                    yield piece
+            finally:
+                self._threads.submit(file.close)
 
     async def read(self, digest: str) -> bytes:
         """Raises StoreError when it is not there."""
@@ -150,11 +167,12 @@ class BlobStore:
 class _Arrival:
     """A content that is still arriving, in a file of its own."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, with_md5: bool) -> None:
         handle, name = tempfile.mkstemp(dir=directory)  # mode 0600
         self.path = Path(name)
         self._file = os.fdopen(handle, "wb")
         self._hash = hashlib.sha256()
+        self._md5 = hashlib.md5(usedforsecurity=False) if with_md5 else None
         self._size = 0
         self._lock = threading.Lock()  # a cancelled caller may discard it while a thread still writes
 
@@ -162,13 +180,15 @@ class _Arrival:
         with self._lock:
             self._file.write(chunk)
             self._hash.update(chunk)
+            if self._md5 is not None:
+                self._md5.update(chunk)
             self._size += len(chunk)
 
     def finish(self) -> BlobInfo:
         with self._lock:
             self._file.flush()
             os.fsync(self._file.fileno())
-            return BlobInfo(self._hash.hexdigest(), self._size)
+            return BlobInfo(self._hash.hexdigest(), self._size, self._md5.hexdigest() if self._md5 else None)
 
     def discard(self) -> None:
         with self._lock:

@@ -25,6 +25,8 @@ from offline_assistants.domain.objects import (
     TextPart,
     Thread,
     ToolCallsDetails,
+    Upload,
+    UploadPart,
     VectorStore,
     VectorStoreFile,
     VectorStoreFileBatch,
@@ -75,6 +77,8 @@ ONE_OF_EACH: list[ApiObject] = [
     VectorStore(id="vs_a", created_at=1),
     a_file(1),
     VectorStoreFileBatch(id="vsfb_a", created_at=1, vector_store_id="vs_a"),
+    Upload(id="upload_a", bytes=1, created_at=1, expires_at=2, filename="a", purpose="assistants", mime_type="text/plain"),
+    UploadPart(id="part_a", created_at=1, upload_id="upload_a", num_bytes=1, digest="a"),
 ]
 
 
