@@ -310,8 +310,7 @@ class Ingestion:
         await self._forget(rows)
 
     async def _dropping(self, kind: type[Holder], file_id: str) -> UpdateEach[Holder]:
-        holders = [holder.id async for holder in self._store.list_all(kind) if file_id in holder.tool_resources.code_file_ids()]
-        return UpdateEach(kind, holders, lambda holder: _without(holder, file_id))
+        return UpdateEach(kind, await self._store.mentions(kind, file_id), lambda holder: _without(holder, file_id))
 
     async def remove_store(self, store_id: str) -> None:
         """Delete a vector store with all texts and vectors. The uploaded files stay. Raises NotFound."""
@@ -368,6 +367,8 @@ def _resolved(chunking: ChunkingStrategy | None) -> StaticChunkingStrategy:
 
 
 def _without(holder: Holder, file_id: str) -> Holder:
+    if file_id not in holder.tool_resources.code_file_ids():
+        return holder
     kept = [each for each in holder.tool_resources.code_file_ids() if each != file_id]
     resources = holder.tool_resources.model_copy(update={"code_interpreter": CodeInterpreterResources(file_ids=kept)})
     return holder.model_copy(update={"tool_resources": resources})

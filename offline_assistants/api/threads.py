@@ -11,8 +11,8 @@ from offline_assistants.api.parts import Parts, PartsDep, deleted
 from offline_assistants.api.requests import CreateMessage, CreateThread, ModifyThread, TextIn
 from offline_assistants.api.resources import ResourcesPlan, plan_attachments, plan_pictures, plan_resources
 from offline_assistants.domain.objects import ContentPart, Message, Run, RunStep, Text, TextPart, Thread
-from offline_assistants.errors import NotFound, RunIsActive
-from offline_assistants.store.changes import Change, Delete, DeleteChildren, Exists, NotLocked, Put, Update
+from offline_assistants.errors import NotFound
+from offline_assistants.store.changes import Change, Delete, DeleteChildren, Exists, Put, Unlock, Update
 
 router = APIRouter(prefix="/v1/threads", route_class=CheckedRoute)
 
@@ -104,9 +104,10 @@ async def modify_thread(thread_id: str, body: ModifyThread, parts: PartsDep) -> 
 
 @router.delete("/{thread_id}")
 async def delete_thread(thread_id: str, parts: PartsDep) -> dict[str, Any]:
-    """With its messages, runs and steps, and its session of code_interpreter. Files and vector stores stay."""
-    changes: list[Change[Any]] = [Delete(Thread, thread_id), *(DeleteChildren(kind, {"thread_id": thread_id}) for kind in (Message, Run, RunStep))]
-    is_free = NotLocked(thread_id, lambda run_id: RunIsActive(f"Can't delete thread {thread_id} while a run {run_id} is active."))
-    await parts.store.commit(changes, require=[Exists(Thread, thread_id, unknown_thread(thread_id)), is_free])
+    """With its messages, runs and steps, and its session of code_interpreter; an active run is stopped. Files and vector stores stay."""
+    children: list[Change[Any]] = [DeleteChildren(kind, {"thread_id": thread_id}) for kind in (Message, Run, RunStep)]
+    exists = Exists(Thread, thread_id, unknown_thread(thread_id))
+    await parts.store.commit([Delete(Thread, thread_id), *children, Unlock(thread_id)], require=[exists])
+    await parts.supervisor.abandon(thread_id)
     await parts.sandbox.close(thread_id)
     return deleted(thread_id, "thread.deleted")

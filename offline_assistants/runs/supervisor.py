@@ -108,6 +108,16 @@ class Supervisor:
         self._start(active)
         return queued, start
 
+    async def abandon(self, thread_id: str) -> None:
+        """The thread was deleted, and its run with it: stop whatever it was waiting for. Returns when it has stopped."""
+        lost = [active for active in self._active.values() if active.run.thread_id == thread_id]
+        tasks = [task for active in lost if (task := self._tasks.get(active.run.id)) is not None]
+        for active in lost:
+            self._forget(active, StaleRun())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
     async def set_metadata(self, run: Run, metadata: dict[str, str]) -> Run:
         """The only thing about a run that a client may change; in any state."""
         active = self._active.get(run.id)

@@ -146,6 +146,10 @@ class DuckDBStore:
     async def count(self, cls: type[ApiObject], *, parent: Equal = _NOTHING, where: Mapping[str, str | None] = _NOTHING) -> int:
         return await self._read(self._reader.count, select(cls, parent, where))
 
+    async def mentions(self, cls: type[ApiObject], text: str) -> list[str]:
+        """Keys of the objects whose JSON contains `text`; some may mean something else by it."""
+        return await self._read(self._reader.mentions, cls, text)
+
     async def active_runs(self) -> list[Run]:
         """The runs that hold a thread, oldest first: those to go on with after a restart."""
         return await self._read(self._reader.active_runs)

@@ -46,6 +46,9 @@ class Reader:
     def keys(self, chosen: Selection[Any]) -> list[str]:
         return [key for (key,) in self._query("keys", chosen.words, chosen.family.values)]
 
+    def mentions(self, cls: type[ApiObject], text: str) -> list[str]:
+        return [key for (key,) in self._query("mentions", TABLES[cls].words, [text])]
+
     def places(self, chosen: Selection[Any], order: Order, limit: int | None) -> list[int]:
         """Where the chosen objects stand in the order of creation."""
         return [seq for (seq,) in self._query("places", chosen.words | {"order": order}, [*chosen.family.values, *chosen.wanted.values, limit])]

