@@ -59,6 +59,7 @@ class OpenServer:
     app: ASGIApp
     end_runs: Callable[[], Awaitable[None]]
     """Stops every run where it is, so that open streams end; runs go on when the server is back."""
+    store: DuckDBStore
 
 
 @asynccontextmanager
@@ -92,7 +93,7 @@ async def build_app(
             await parts.ingestion.open()
             await parts.expiry.open()
             await parts.supervisor.recover()
-        yield OpenServer(build_api(parts, allowed_hosts=[*settings.allow_host, settings.host]), parts.supervisor.close)
+        yield OpenServer(build_api(parts, allowed_hosts=[*settings.allow_host, settings.host]), parts.supervisor.close, store)
 
 
 def _join(settings: Settings, *, store: DuckDBStore, blobs: BlobStore, index: ChromaIndex, engines: Engines, documents: Documents, sandbox: Sandbox) -> Parts:

@@ -52,7 +52,7 @@ class LiveServer:
 
     def stop(self) -> None:
         if self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._stopping.set)
+            self.loop.call_soon_threadsafe(self._stopping.set)
             self._thread.join(START_TIMEOUT_S)
 
     @property
@@ -60,9 +60,10 @@ class LiveServer:
         return f"http://127.0.0.1:{self._listener.getsockname()[1]}/v1"
 
     async def _serve(self) -> None:
-        self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
+        self.loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
         settings = Settings(**{"data_dir": self.data_dir, "min_free_disk_bytes": 0, **self.settings})
         async with build_app(settings, engines=self.engine, documents=self.documents, sandbox=self.sandbox) as opened:
+            self.store = opened.store
             server = QuietServer(uvicorn.Config(opened.app, lifespan="off", log_config=None, timeout_graceful_shutdown=1))
             serving = asyncio.create_task(server.serve(sockets=[self._listener]))
             while not server.started:  # noqa: ASYNC110 uvicorn sets a flag and nothing else
