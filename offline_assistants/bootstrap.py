@@ -30,7 +30,7 @@ from offline_assistants.engine.options import EngineOptions
 from offline_assistants.engine.pool import EnginePool
 from offline_assistants.errors import StoreError
 from offline_assistants.expiry import Expiry
-from offline_assistants.file_search.chroma_index import ChromaIndex
+from offline_assistants.file_search.search_index import SearchIndex
 from offline_assistants.ingestion import Ingestion
 from offline_assistants.ports import Documents, Engines, Sandbox
 from offline_assistants.runs.history import History
@@ -84,7 +84,7 @@ async def build_app(
         engines = engines or await stack.enter_async_context(_engines(settings, catalog))
         documents = documents or await stack.enter_async_context(await _documents(settings, catalog))
         sandbox = sandbox or await stack.enter_async_context(_sandbox(settings))
-        index = await stack.enter_async_context(ChromaIndex(settings.data_dir / "vectors"))
+        index = await stack.enter_async_context(SearchIndex(settings.data_dir / "vectors", max_exact_windows=settings.exact_search_windows))
         parts = _join(settings, store=store, blobs=blobs, index=index, engines=engines, documents=documents, sandbox=sandbox)
         stack.push_async_callback(parts.ingestion.close)
         stack.push_async_callback(parts.supervisor.close)
@@ -96,7 +96,7 @@ async def build_app(
         yield OpenServer(build_api(parts, allowed_hosts=[*settings.allow_host, settings.host]), parts.supervisor.close, store)
 
 
-def _join(settings: Settings, *, store: DuckDBStore, blobs: BlobStore, index: ChromaIndex, engines: Engines, documents: Documents, sandbox: Sandbox) -> Parts:
+def _join(settings: Settings, *, store: DuckDBStore, blobs: BlobStore, index: SearchIndex, engines: Engines, documents: Documents, sandbox: Sandbox) -> Parts:
     ids, history = Ids(random.Random(secrets.randbits(128))), History(store)
     search = FileSearch(store=store, blobs=blobs, documents=documents, index=index, now=_now)
     tools = BuiltinTools(store=store, blobs=blobs, sandbox=sandbox, search=search, ids=ids, now=_now, code_timeout_s=settings.code_timeout_s)

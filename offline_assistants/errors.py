@@ -14,6 +14,7 @@
     ├── SandboxError                the container side               500
     │   └── SandboxUnavailable                                       503
     ├── SearchError                 index, parser or embedder        500
+    │   └── EmbeddingModelChanged   a store of another model         400 embedding_model_changed
     └── StoreError                  the database or the disk         500
         └── StoreFull               the disk has too little room     507
 
@@ -122,6 +123,14 @@ class SandboxUnavailable(SandboxError):
 
 class SearchError(OfflineAssistantsError):
     """File search failed. The uploaded files are safe; try again, and see the server's log for the reason."""
+
+
+class EmbeddingModelChanged(SearchError):
+    """The vector store was indexed with another embedding model than the server has. Run `offline-assistants vector-stores reindex` with its id."""
+
+    status = 400
+    type = "invalid_request_error"
+    code = "embedding_model_changed"
 
 
 class StoreError(OfflineAssistantsError):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -31,8 +32,10 @@ from offline_assistants.domain.objects import (
 )
 from offline_assistants.errors import InvalidFile, NotFound, OfflineAssistantsError, RequestError, SearchError, StoreError, UnsupportedFile
 from offline_assistants.file_search import canonical_text
-from offline_assistants.file_search.chroma_index import ChromaIndex, IndexedWindow
-from offline_assistants.ports import Documents, ParsedDocument
+from offline_assistants.file_search.chroma_index import IndexedWindow
+from offline_assistants.file_search.contexts import embedded_text, indexed_chunks
+from offline_assistants.file_search.search_index import SearchIndex
+from offline_assistants.ports import Chunk, Documents, ParsedDocument
 from offline_assistants.store.blobs import BlobStore
 from offline_assistants.store.changes import Change, Exists, Precondition, Put, UpdateEach
 from offline_assistants.store.duckdb_store import DuckDBStore
@@ -43,6 +46,9 @@ log = logging.getLogger(__name__)
 
 NUM_WORKERS = 2
 """One file is parsed while another is embedded."""
+
+EMBEDDED_AT_ONCE = 256
+"""Windows; texts of like length, which share a batch in the embedder."""
 
 Holder = TypeVar("Holder", Assistant, Thread)
 
@@ -64,6 +70,16 @@ class Plan:
     """The last of the changes; its result is what the store then holds."""
     store: VectorStore
     """As it was before."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Indexable:
+    """What a file has become, ready for the index."""
+
+    document: ParsedDocument
+    chunks: Sequence[Chunk]
+    windows: Sequence[IndexedWindow]
+    model: str
 
 
 class KeyQueue:
@@ -98,7 +114,7 @@ class Ingestion:
     """Adds files to vector stores and takes them out again."""
 
     def __init__(
-        self, *, store: DuckDBStore, blobs: BlobStore, documents: Documents, index: ChromaIndex, ids: Ids, now: Clock, retry_after_s: float = 5.0
+        self, *, store: DuckDBStore, blobs: BlobStore, documents: Documents, index: SearchIndex, ids: Ids, now: Clock, retry_after_s: float = 5.0
     ) -> None:
         """`retry_after_s`: so long a worker waits when the store could not take what it found."""
         self._store = store
@@ -251,12 +267,17 @@ class Ingestion:
         chunks = await self._documents.chunk(
             document.text, max_chunk_size_tokens=limits.max_chunk_size_tokens, chunk_overlap_tokens=limits.chunk_overlap_tokens
         )
-        places = [(number, chunk, window) for number, chunk in enumerate(chunks) for window in chunk.windows]
-        vectors = await self._documents.embed([document.text[start:end] for _, _, (start, end) in places])
-        windows = [
-            IndexedWindow(number, chunk.start, chunk.end, start, end, vector) for (number, chunk, (start, end)), vector in zip(places, vectors, strict=True)
-        ]
-        await self._keep(row, document, windows)
+        await self._keep(row, _Indexable(document, chunks, await self._windows(document, chunks), await self._documents.model_name()))
+
+    async def _windows(self, document: ParsedDocument, chunks: Sequence[Chunk]) -> list[IndexedWindow]:
+        """Each window is embedded once, however many chunks it lies in. Vectors are kept as 32-bit numbers: a book has tens of thousands."""
+        spans = sorted({window for chunk in chunks for window in chunk.windows}, key=lambda span: span[1] - span[0])
+        vectors: dict[tuple[int, int], array[float]] = {}
+        for first in range(0, len(spans), EMBEDDED_AT_ONCE):
+            batch = spans[first : first + EMBEDDED_AT_ONCE]
+            embedded = await self._documents.embed([embedded_text(document, start, end) for start, end in batch])
+            vectors.update((span, array("f", vector)) for span, vector in zip(batch, embedded, strict=True))
+        return [IndexedWindow(number, chunk.start, chunk.end, *window, vectors[window]) for number, chunk in enumerate(chunks) for window in chunk.windows]
 
     async def _content(self, row: VectorStoreFile) -> bytes:
         file = await self._store.get(File, row.id)
@@ -267,24 +288,25 @@ class Ingestion:
         except StoreError as error:  # to try again would not bring it back
             raise SearchError("The content of the file is not on the disk any more. Upload it again.") from error
 
-    async def _keep(self, row: VectorStoreFile, document: ParsedDocument, windows: Sequence[IndexedWindow]) -> None:
+    async def _keep(self, row: VectorStoreFile, found: _Indexable) -> None:
         """Text, windows and status; nothing of it when the file was taken out meanwhile."""
-        usage = len(document.text.encode()) + sum(4 * len(window.vector) for window in windows)
-        text = await self._blobs.put_bytes(canonical_text.dump(document))
+        usage = len(found.document.text.encode()) + sum(4 * len(window.vector) for window in found.windows)
+        text = await self._blobs.put_bytes(canonical_text.dump(found.document))
         try:
-            is_kept = await self._publish(row, windows, {"status": "completed", "text_digest": text.digest, "usage_bytes": usage})
+            is_kept = await self._publish(row, found, {"status": "completed", "text_digest": text.digest, "usage_bytes": usage})
         except Exception:  # but not when cancelled: it may have been committed
             await self._blobs.delete(text.digest)
             raise
         if not is_kept:
             await self._blobs.delete(text.digest)
 
-    async def _publish(self, row: VectorStoreFile, windows: Sequence[IndexedWindow], fields: dict[str, Any]) -> bool:
+    async def _publish(self, row: VectorStoreFile, found: _Indexable, fields: dict[str, Any]) -> bool:
         async with self._indexing:
             current = await self._store.get(VectorStoreFile, row.key)
             if current is None or not is_same_work(current, row):
                 return False
-            await self._index.add(row.vector_store_id, row.id, windows)
+            terms = indexed_chunks(found.document, row.filename, found.chunks)
+            await self._index.add(row.vector_store_id, row.id, windows=found.windows, chunks=terms, model=found.model)
             is_kept = await self._finish(row, fields)
             if not is_kept:
                 await self._index.delete_file(row.vector_store_id, row.id)

@@ -217,6 +217,10 @@ class Documents(Protocol):
         """Load what embedding needs, so that the next call does not wait for it. Raises SearchError."""
         ...
 
+    async def model_name(self) -> str:
+        """Names the embedding model by what it is made of: vectors of two names are not compared. Raises SearchError."""
+        ...
+
     async def parse(self, filename: str, content: bytes) -> ParsedDocument:
         """Raises UnsupportedFile, InvalidFile (damaged, protected, empty, too large for its limits), SearchError (the parser itself)."""
         ...

@@ -49,6 +49,10 @@ class Settings(BaseSettings):
     parse_timeout_s: float = Field(default=120.0, gt=0, description="Seconds that the parser of one file may take.")
     parse_memory_bytes: int = Field(default=2 * 1024**3, gt=0, description="Memory that the parser of one file may take, in bytes.")
 
+    exact_search_windows: int = Field(
+        default=100_000, ge=0, description="Up to so many windows a vector store is searched exactly, in memory; a larger one through its HNSW graph."
+    )
+
     code_timeout_s: float = Field(default=60.0, gt=0, description="Seconds that one call of code_interpreter may take.")
     sandbox_memory_bytes: int = Field(default=1024**3, ge=256 * 1024**2, description="Memory of one thread's container, its files included, in bytes.")
     sandbox_idle_s: float = Field(default=1800.0, gt=0, description="Seconds after which an idle container is removed.")

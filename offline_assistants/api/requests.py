@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from fastapi import Query
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from offline_assistants.domain.objects import (
     Attachment,
@@ -26,6 +26,7 @@ from offline_assistants.domain.objects import (
     TopP,
     TruncationStrategy,
 )
+from offline_assistants.file_search.ranking import Weights
 
 Name = Annotated[str, StringConstraints(max_length=256)]
 Description = Annotated[str, StringConstraints(max_length=512)]
@@ -239,9 +240,34 @@ class CreateFileBatch(Shape):
     chunking_strategy: ChunkingStrategy | None = None
 
 
+class HybridWeights(Shape):
+    """What nearness in meaning and shared words count, in relation to each other."""
+
+    embedding_weight: float = Field(ge=0)
+    text_weight: float = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _not_both_zero(self) -> HybridWeights:
+        if not self.embedding_weight and not self.text_weight:
+            raise ValueError("'embedding_weight' and 'text_weight' cannot both be 0")
+        return self
+
+
+class SearchRankingOptions(Shape):
+    ranker: Literal["none", "auto", "default-2024-11-15"] = "auto"
+    """`none`: nearness in meaning alone."""
+    score_threshold: float = Field(default=0.0, ge=0, le=1)
+    hybrid_search: HybridWeights | None = None
+
+    def weights(self) -> Weights | None:
+        if self.hybrid_search is not None:
+            return Weights(self.hybrid_search.embedding_weight, self.hybrid_search.text_weight)
+        return Weights(1.0, 0.0) if self.ranker == "none" else None
+
+
 class SearchVectorStore(Shape):
     query: str | list[str]
     rewrite_query: bool = False
     max_num_results: int = Field(default=10, ge=1, le=50)
     filters: dict[str, Any] | None = None
-    ranking_options: dict[str, Any] | None = None
+    ranking_options: SearchRankingOptions | None = None

@@ -17,6 +17,7 @@ from offline_assistants.api.requests import (
     ModifyVectorStore,
     ModifyVectorStoreFile,
     Order,
+    SearchRankingOptions,
     SearchVectorStore,
 )
 from offline_assistants.api.resources import unknown_vector_store
@@ -105,15 +106,19 @@ async def delete_vector_store(vector_store_id: str, parts: PartsDep) -> dict[str
 
 @router.post("/{vector_store_id}/search")
 async def search_vector_store(vector_store_id: str, body: SearchVectorStore, parts: PartsDep) -> dict[str, Any]:
-    """The passages that answer the queries, best first."""
+    """The passages that answer the queries, best first.
+
+    `rewrite_query` changes nothing, and `search_query` says so: leaving out phrases like "according to the text" found no answer more, and a model that
+    rewrote would take longer than the search.
+    """
     check_not_expired(await get_store(parts, vector_store_id), parts.now())
-    for name in ("rewrite_query", "filters", "ranking_options"):
-        if getattr(body, name):
-            raise RequestError(f"'{name}' is not supported yet. Leave it out.", param=name, code="unsupported_parameter")
+    if body.filters:
+        raise RequestError("'filters' is not supported yet. Leave it out.", param="filters", code="unsupported_parameter")
     queries = [body.query] if isinstance(body.query, str) else body.query
-    results = [r for query in queries for r in await parts.search.find([vector_store_id], query, max_num_results=body.max_num_results, score_threshold=0.0)]
-    best = {(r.file_id, r.start_index): r for r in sorted(results, key=lambda r: r.score)}
-    ordered = sorted(best.values(), key=lambda r: -r.score)[: body.max_num_results]
+    options = body.ranking_options or SearchRankingOptions()
+    ordered = await parts.search.find(
+        [vector_store_id], queries, max_num_results=body.max_num_results, score_threshold=options.score_threshold, weights=options.weights()
+    )
     rows = await parts.store.get_many(VectorStoreFile, [vector_store_file_key(vector_store_id, r.file_id) for r in ordered])
     data = [
         {

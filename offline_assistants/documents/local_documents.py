@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import re
 from array import array
 from collections.abc import Sequence
@@ -14,10 +15,13 @@ from typing import Self
 from offline_assistants.documents.chunking import chunk_tokens
 from offline_assistants.documents.embedder_process import EmbedderProcess, Urgency
 from offline_assistants.documents.parser_process import ParserProcess
+from offline_assistants.errors import SearchError
 from offline_assistants.ports import Chunk, ParsedDocument
 
 _PIECE_CHARS = 1 << 16
 """Texts are tokenized in pieces of about this size, so that a question never waits for a whole book."""
+_MODEL_SUFFIXES = frozenset({".json", ".safetensors", ".bin", ".txt"})
+"""What a sentence-transformers folder's vectors depend on."""
 _BLANK = re.compile(r"\s")
 
 
@@ -40,6 +44,8 @@ class LocalDocuments:
         embedder_timeout_s: float = 120.0,
     ) -> None:
         """`max_text_chars`: the contract's five million tokens, at four characters each."""
+        self._model_dir = model_dir
+        self._model_name: str | None = None
         self._parser = ParserProcess(memory_bytes=parser_memory_bytes, timeout_s=parser_timeout_s, max_text_chars=max_text_chars, max_processes=max_parsers)
         self._embedder = EmbedderProcess(model_dir, num_threads=num_threads, start_timeout_s=embedder_start_timeout_s, request_timeout_s=embedder_timeout_s)
 
@@ -57,6 +63,12 @@ class LocalDocuments:
         """Load the embedding model now; returns when it is there. Raises SearchError."""
         await self._embedder.warm()
 
+    async def model_name(self) -> str:
+        """The folder's name and a digest of its files; the first call reads them all. Raises SearchError."""
+        if self._model_name is None:
+            self._model_name = await asyncio.to_thread(_name_of, self._model_dir)
+        return self._model_name
+
     async def parse(self, filename: str, content: bytes) -> ParsedDocument:
         """Raises UnsupportedFile, InvalidFile, SearchError."""
         return await self._parser.parse(filename, content)
@@ -73,6 +85,18 @@ class LocalDocuments:
     async def embed(self, texts: Sequence[str], *, is_query: bool = False) -> list[list[float]]:
         """One vector of length 1 for each text; queries go before all that is waiting. Raises SearchError."""
         return await self._embedder.embed(texts, Urgency.QUESTION if is_query else Urgency.DOCUMENT)
+
+
+def _name_of(model_dir: Path) -> str:
+    digest = hashlib.sha256()
+    try:
+        for path in sorted(path for path in model_dir.rglob("*") if path.suffix in _MODEL_SUFFIXES):
+            digest.update(path.relative_to(model_dir).as_posix().encode())
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    except OSError as error:
+        raise SearchError(f"The embedding model in {model_dir} could not be read: {error.strerror}. scripts/setup installs the starter models.") from error
+    return f"{model_dir.name}-{digest.hexdigest()[:16]}"
 
 
 def _chunk(text: str, borders: array[int], max_chunk_size_tokens: int, chunk_overlap_tokens: int) -> list[Chunk]:

@@ -11,9 +11,9 @@ from typing import Literal
 
 Kind = Literal["word", "name", "number"]
 
-_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
+UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
 """Scripts in which words are not, or not only, separated by spaces: Thai, Lao, Burmese, Khmer, kana, Han, Hangul."""
-_TOKEN = re.compile(rf"(?P<unspaced>[{_UNSPACED}]+)|(?P<number>\d+(?:[.,:]\d+)*[^\W{_UNSPACED}]*)|(?P<word>[^\W{_UNSPACED}]+(?:['’][^\W{_UNSPACED}]+)*)")
+TOKEN = re.compile(rf"(?P<unspaced>[{UNSPACED}]+)|(?P<number>\d+(?:[.,:]\d+)*[^\W{UNSPACED}]*)|(?P<word>[^\W{UNSPACED}]+(?:['’][^\W{UNSPACED}]+)*)")
 _GROUPED = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?\Z")
 _GROUPED_BY_PERIODS = re.compile(r"\d{1,3}(?:\.\d{3})+(?:,\d+)?\Z")
 _ANSWER = re.compile(r"\s*(?:no|nein|non)\b[,.:;!]", re.IGNORECASE)
@@ -26,7 +26,7 @@ _COUNTED = """
     two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen twenty
     """.split()  # noqa: SIM905
 _NUMBER_WORDS = {word: str(number) for number, word in enumerate(_COUNTED, start=2)}
-_SMALL_WORDS = frozenset(
+SMALL_WORDS = frozenset(
     """
     a about above after again all also am among an and any are as at be because been before being below between both but by can could did do does doing done
     down during each either else ever every few for from further get gets got had has have having he her here hers herself him himself his how however i if in
@@ -38,7 +38,7 @@ _SMALL_WORDS = frozenset(
     auch dass es sich le la les un une des du de et ou est sont dans sur pour par avec que qui el los las una y o es son en con por para del
     """.split()  # noqa: SIM905
 )
-_NEGATION = re.compile(
+NEGATION = re.compile(
     r"\b(?:no|not|nor|none|never|neither|nobody|nothing|cannot|without|nicht|kein|keinen?|nie|pas|jamais|ningún|nunca|\w+n['’]t)\b", re.IGNORECASE
 )
 _SUFFIXES = (
@@ -59,13 +59,13 @@ class Word:
 def words(text: str) -> Iterator[Word]:
     """The words of `text` that carry meaning, in order. Text without spaces between words comes as pairs of characters."""
     is_first = True
-    for found in _TOKEN.finditer(text):
+    for found in TOKEN.finditer(text):
         token = found.group()
         if found["unspaced"]:
             pairs = [token[at : at + 2] for at in range(len(token) - 1)] or [token]
             yield from (Word(pair, "word") for pair in pairs)
         elif found["number"]:
-            yield Word(_number(token.casefold()), "number")
+            yield Word(number_form(token.casefold()), "number")
         else:
             yield from _word(token, is_first=is_first)
         is_first = False
@@ -75,7 +75,7 @@ def negated_stems(text: str) -> frozenset[str]:
     """The stems of what `text` says is not so: the next few words after a "not", up to a comma or stop. A "No" that answers a question does not count."""
     text = _ANSWER.sub("", text)
     stems: set[str] = set()
-    for found in _NEGATION.finditer(text):
+    for found in NEGATION.finditer(text):
         clause = _CLAUSE_END.split(text[found.end() : found.end() + _SCOPE_CHARS], maxsplit=1)[0]
         stems.update(word.stem for word in islice(words(clause), _SCOPE_WORDS))
     return frozenset(stems)
@@ -86,11 +86,11 @@ def _word(token: str, *, is_first: bool) -> Iterator[Word]:
     if folded in _NUMBER_WORDS:
         yield Word(_NUMBER_WORDS[folded], "number")
         return
-    if _NEGATION.fullmatch(token):
+    if NEGATION.fullmatch(token):
         return
     kind: Kind = "name" if token[0].isupper() and (not is_first or token[1:].isupper()) else "word"
     for part in re.split("['’]", folded):
-        if len(part) > 1 and part not in _SMALL_WORDS:
+        if len(part) > 1 and part not in SMALL_WORDS:
             yield Word(stem(part), kind)
 
 
@@ -104,6 +104,8 @@ def fold(token: str) -> str:
 def stem(folded: str) -> str:
     """A rough stem: what is left without common English endings, never shorter than four letters."""
     for suffixes in _SUFFIXES:
+        if not folded.endswith(suffixes):  # asked once for all of them: most words have none
+            continue
         for suffix in suffixes:
             if folded.endswith(suffix) and len(folded) - len(suffix) >= _SHORTEST_STEM:
                 folded = folded[: -len(suffix)]
@@ -111,7 +113,7 @@ def stem(folded: str) -> str:
     return folded
 
 
-def _number(token: str) -> str:
+def number_form(token: str) -> str:
     """ "1,234.50", "1.234,5", "2nd" and "007" in one form each."""
     if ordinal := _ORDINAL.match(token):
         token = ordinal[1]

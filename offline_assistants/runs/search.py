@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from offline_assistants.domain.ids import Clock
 from offline_assistants.domain.objects import FileSearchResult, SearchResultContent, SourceSection, VectorStore, VectorStoreFile, vector_store_file_key
 from offline_assistants.errors import NotFound
 from offline_assistants.file_search import canonical_text
-from offline_assistants.file_search.chroma_index import ChromaIndex
-from offline_assistants.file_search.ranking import RankedChunk, num_windows, rank
+from offline_assistants.file_search.ranking import RankedChunk, Weights
+from offline_assistants.file_search.search_index import Question, SearchIndex
 from offline_assistants.ports import Documents, ParsedDocument
 from offline_assistants.store.blobs import BlobStore
 from offline_assistants.store.changes import Update
@@ -23,7 +23,7 @@ MAX_TEXTS_KEPT = 16
 class FileSearch:
     """Searches several vector stores as one."""
 
-    def __init__(self, *, store: DuckDBStore, blobs: BlobStore, documents: Documents, index: ChromaIndex, now: Clock) -> None:
+    def __init__(self, *, store: DuckDBStore, blobs: BlobStore, documents: Documents, index: SearchIndex, now: Clock) -> None:
         self._store = store
         self._blobs = blobs
         self._documents = documents
@@ -31,17 +31,38 @@ class FileSearch:
         self._now = now
         self._texts: OrderedDict[str, ParsedDocument] = OrderedDict()
 
-    async def find(self, vector_store_ids: Sequence[str], query: str, *, max_num_results: int, score_threshold: float) -> list[FileSearchResult]:
-        """The best chunks, best first, with their text. Stores that are gone are passed over. Raises SearchError."""
+    async def find(
+        self,
+        vector_store_ids: Sequence[str],
+        queries: Sequence[str],
+        *,
+        max_num_results: int,
+        score_threshold: float = 0.0,
+        weights: Weights | None = None,
+        file_ids: Collection[str] | None = None,
+    ) -> list[FileSearchResult]:
+        """The best chunks for any of the queries, best first, with their text, in one list for all the stores.
+
+        `file_ids`: only chunks of these files. Stores that are gone are passed over. Raises SearchError, EmbeddingModelChanged.
+        """
         stores = await self._store.get_many(VectorStore, vector_store_ids)
-        if not stores or not query.strip():
+        asked = [query for query in dict.fromkeys(queries) if query.strip()]
+        if not stores or not asked:
             return []
-        [vector] = await self._documents.embed([query], is_query=True)
-        hits = await self._index.query(list(stores), vector, limit=num_windows(max_num_results))
-        chunks = rank(hits, max_num_results=max_num_results, score_threshold=score_threshold)
-        rows = await self._store.get_many(VectorStoreFile, [vector_store_file_key(chunk.vector_store_id, chunk.file_id) for chunk in chunks])
+        vectors = await self._documents.embed(asked, is_query=True)
+        chunks = await self._index.find(
+            list(stores),
+            [Question(text, vector) for text, vector in zip(asked, vectors, strict=True)],
+            model=await self._documents.model_name(),
+            max_num_results=max_num_results,
+            score_threshold=score_threshold,
+            weights=weights,
+            file_ids=file_ids,
+        )
+        keys = [vector_store_file_key(chunk.place.vector_store_id, chunk.place.file_id) for chunk in chunks]
+        rows = await self._store.get_many(VectorStoreFile, keys)
         await self._touch(list(stores))
-        found = [await self._result(chunk, rows.get(vector_store_file_key(chunk.vector_store_id, chunk.file_id))) for chunk in chunks]
+        found = [await self._result(chunk, rows.get(key)) for chunk, key in zip(chunks, keys, strict=True)]
         return [result for result in found if result is not None]
 
     async def _result(self, chunk: RankedChunk, row: VectorStoreFile | None) -> FileSearchResult | None:
@@ -49,17 +70,18 @@ class FileSearch:
         if row is None or row.text_digest is None:
             return None
         document = await self.text(row.text_digest)
+        start, end = chunk.place.start, chunk.place.end
         return FileSearchResult(
             file_id=row.id,
             file_name=row.filename,
             score=chunk.score,
-            content=[SearchResultContent(text=document.text[chunk.start : chunk.end])],
+            content=[SearchResultContent(text=document.text[start:end])],
             sections=[
                 SourceSection(start=section.start, end=section.end, page=section.page, heading=section.heading)
                 for section in document.sections
-                if section.start < chunk.end and section.end > chunk.start
+                if section.start < end and section.end > start
             ],
-            start_index=chunk.start,
+            start_index=start,
             best_index=chunk.best_window[0],
         )
 

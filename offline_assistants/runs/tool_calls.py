@@ -205,7 +205,7 @@ class BuiltinTools:
         options = next((tool.file_search for tool in run.tools if isinstance(tool, FileSearchTool)), None)
         ranking = options.ranking_options if options and options.ranking_options else DEFAULT_RANKING
         limit = options.max_num_results if options and options.max_num_results else DEFAULT_NUM_RESULTS
-        results = await self._search.find(setting.vector_store_ids, query, max_num_results=limit, score_threshold=ranking.score_threshold)
+        results = await self._search.find(setting.vector_store_ids, [query], max_num_results=limit, score_threshold=ranking.score_threshold)
         shown = ranking if ranking.ranker != "auto" else ranking.model_copy(update={"ranker": "default_2024_08_21"})
         return FileSearchCall(id=call_id, file_search=FileSearchDetails(ranking_options=shown, results=results, query=query))
 

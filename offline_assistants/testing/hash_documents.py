@@ -24,6 +24,9 @@ class HashDocuments:
     async def warm(self) -> None:
         """There is nothing to load."""
 
+    async def model_name(self) -> str:
+        return f"hash-{self._dimensions}"
+
     async def parse(self, filename: str, content: bytes) -> ParsedDocument:
         """Raises UnsupportedFile by the name's ending, InvalidFile when the content is not UTF-8 or is empty."""
         if PurePath(filename).suffix.lower() not in _SUFFIXES:

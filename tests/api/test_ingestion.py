@@ -22,7 +22,7 @@ import pytest
 
 from offline_assistants.domain.ids import Ids
 from offline_assistants.domain.objects import DEFAULT_PROJECT, ExpiresAfter, File, VectorStore, VectorStoreFile
-from offline_assistants.file_search.chroma_index import ChromaIndex
+from offline_assistants.file_search.search_index import SearchIndex
 from offline_assistants.ingestion import FileToAdd, Ingestion
 from offline_assistants.ports import ParsedDocument
 from offline_assistants.store.blobs import BlobStore
@@ -381,10 +381,10 @@ def test_attributes_changed_while_a_worker_is_at_the_file_stay(client: openai.Op
 def test_what_is_not_supported_is_named(client: openai.OpenAI) -> None:
     store_id = client.vector_stores.create().id
 
-    with pytest.raises(openai.BadRequestError) as rewriting:
-        client.vector_stores.search(store_id, query="x", rewrite_query=True)
+    with pytest.raises(openai.BadRequestError) as filtering:
+        client.vector_stores.search(store_id, query="x", filters={"type": "eq", "key": "year", "value": 2024})
 
-    assert rewriting.value.body["param"] == "rewrite_query"
+    assert filtering.value.body["param"] == "filters"
 
 
 def test_a_body_that_is_too_large_is_refused_before_it_is_sent(tmp_path: Path) -> None:
@@ -411,7 +411,7 @@ async def ingesting(directory: Path, min_free_bytes: int) -> AsyncIterator[tuple
     async with (
         DuckDBStore.open(directory / "database", min_free_bytes=min_free_bytes) as store,
         BlobStore.open(directory / "blobs", min_free_bytes=min_free_bytes) as blobs,
-        ChromaIndex(directory / "vectors") as index,
+        SearchIndex(directory / "vectors") as index,
     ):
         ingestion = Ingestion(
             store=store, blobs=blobs, documents=HashDocuments(), index=index, ids=Ids(random.Random(1)), now=lambda: 1_700_000_000, retry_after_s=0.1

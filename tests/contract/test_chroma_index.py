@@ -8,11 +8,12 @@ import random
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from offline_assistants.errors import SearchError
+from offline_assistants.errors import EmbeddingModelChanged, SearchError
 from offline_assistants.file_search.chroma_index import ChromaIndex, IndexedWindow
 
 DIMENSIONS = 16
@@ -30,9 +31,9 @@ def windows(*seeds: int) -> list[IndexedWindow]:
     return [IndexedWindow(index, index * 1000, index * 1000 + 1000, index * 1000, index * 1000 + 100, unit_vector(seed)) for index, seed in enumerate(seeds)]
 
 
-@pytest.fixture
-async def index(tmp_path: Path) -> AsyncIterator[ChromaIndex]:
-    async with ChromaIndex(tmp_path / "index") as opened:
+@pytest.fixture(params=[100_000, 0], ids=["exact", "hnsw"])
+async def index(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[ChromaIndex]:
+    async with ChromaIndex(tmp_path / "index", max_exact_windows=request.param) as opened:
         yield opened
 
 
@@ -42,7 +43,7 @@ async def test_the_nearest_window_comes_first_with_its_place(index: ChromaIndex)
     hits = await index.query(["vs_one"], unit_vector(2), 2)
 
     assert len(hits) == 2
-    assert (hits[0].file_id, hits[0].chunk_index, hits[0].window_start, hits[0].window_end) == ("file-a", 1, 1000, 1100)
+    assert (hits[0].place.file_id, hits[0].place.chunk_index, hits[0].window) == ("file-a", 1, (1000, 1100))
     assert hits[0].similarity == pytest.approx(1.0, abs=1e-5)
     assert hits[0].similarity > hits[1].similarity
 
@@ -54,8 +55,8 @@ async def test_two_stores_are_searched_as_one_and_each_alone(index: ChromaIndex)
     both = await index.query(["vs_one", "vs_two"], unit_vector(2), 10)
     one = await index.query(["vs_one"], unit_vector(2), 10)
 
-    assert [(hit.vector_store_id, hit.file_id) for hit in both] == [("vs_two", "file-b"), ("vs_one", "file-a")]
-    assert [hit.file_id for hit in one] == ["file-a"]
+    assert [(hit.place.vector_store_id, hit.place.file_id) for hit in both] == [("vs_two", "file-b"), ("vs_one", "file-a")]
+    assert [hit.place.file_id for hit in one] == ["file-a"]
 
 
 async def test_a_store_that_nobody_filled_holds_nothing(index: ChromaIndex):
@@ -69,7 +70,7 @@ async def test_a_window_of_two_chunks_is_found_in_both(index: ChromaIndex):
 
     hits = await index.query(["vs_one"], vector, 1)
 
-    assert [(hit.chunk_index, hit.chunk_start, hit.chunk_end) for hit in hits] == [(0, 0, 800), (1, 400, 1200)]
+    assert [(hit.place.chunk_index, hit.place.start, hit.place.end) for hit in hits] == [(0, 0, 800), (1, 400, 1200)]
 
 
 async def test_adding_a_file_again_replaces_it(index: ChromaIndex):
@@ -78,7 +79,7 @@ async def test_adding_a_file_again_replaces_it(index: ChromaIndex):
 
     hits = await index.query(["vs_one"], unit_vector(1), 10)
 
-    assert [hit.chunk_index for hit in hits] == [0]
+    assert [hit.place.chunk_index for hit in hits] == [0]
 
 
 async def test_a_deleted_file_is_gone_from_its_store_only(index: ChromaIndex):
@@ -100,7 +101,7 @@ async def test_a_deleted_store_is_gone_and_can_be_made_anew(index: ChromaIndex):
 
     hits = await index.query(["vs_one"], unit_vector(1), 10)
 
-    assert [hit.file_id for hit in hits] == ["file-b"]
+    assert [hit.place.file_id for hit in hits] == ["file-b"]
 
 
 async def test_a_file_without_windows_is_no_error(index: ChromaIndex):
@@ -130,8 +131,8 @@ async def test_a_file_is_hidden_until_all_of_it_is_there(index: ChromaIndex):
     after = await index.query(["vs_one"], unit_vector(2), 10)
 
     assert was_still_adding
-    assert {hit.file_id for hit in during} == {"file-small"}
-    assert after[0].file_id == "file-large"
+    assert {hit.place.file_id for hit in during} == {"file-small"}
+    assert after[0].place.file_id == "file-large"
 
 
 async def test_a_file_whose_adding_was_cancelled_is_not_found_and_can_be_added_again(index: ChromaIndex):
@@ -177,7 +178,7 @@ async def test_half_a_file_is_gone_after_a_crash(tmp_path: Path):
     async with ChromaIndex(tmp_path) as index:
         hits = await index.query(["vs_one"], [1.0] * DIMENSIONS, 5000)
 
-    assert [hit.file_id for hit in hits] == ["file-whole"]
+    assert [hit.place.file_id for hit in hits] == ["file-whole"]
 
 
 async def test_a_directory_belongs_to_one_index_at_a_time(index: ChromaIndex, tmp_path: Path):
@@ -198,3 +199,97 @@ async def test_a_vector_of_another_model_is_a_search_error(index: ChromaIndex):
 async def test_an_id_that_is_a_path_is_refused(index: ChromaIndex):
     with pytest.raises(SearchError, match="no id"):
         await index.add("vs_one", "../../etc", windows(1))
+
+
+async def test_only_windows_of_the_files_asked_for_are_found(index: ChromaIndex):
+    for number in range(4):
+        await index.add("vs_one", f"file-{number}", windows(*range(number * 10, number * 10 + 10)))
+
+    hits = await index.query(["vs_one"], unit_vector(5), 30, file_ids={"file-1", "file-3", "file-unknown"})
+    nothing = await index.query(["vs_one"], unit_vector(5), 30, file_ids=set())
+
+    assert {hit.place.file_id for hit in hits} == {"file-1", "file-3"}
+    assert len(hits) == 20
+    assert nothing == []
+
+
+async def test_what_is_in_memory_follows_what_is_added_and_deleted(index: ChromaIndex):
+    await index.add("vs_one", "file-a", windows(1, 2))
+    await index.query(["vs_one"], unit_vector(1), 1)
+
+    await index.add("vs_one", "file-b", windows(3))
+    await index.add("vs_one", "file-c", windows(4, 5))
+    await index.delete_file("vs_one", "file-a")
+    hits = await index.query(["vs_one"], unit_vector(3), 10)
+
+    assert [(hit.place.file_id, hit.place.chunk_index) for hit in hits if hit.similarity > 0.99] == [("file-b", 0)]
+    assert {hit.place.file_id for hit in hits} == {"file-b", "file-c"}
+
+
+async def test_exact_and_approximate_search_find_the_same(tmp_path: Path):
+    async with ChromaIndex(tmp_path, max_exact_windows=0) as index:
+        for number in range(10):
+            await index.add("vs_one", f"file-{number}", windows(*range(number * 100, number * 100 + 100)))
+        approximate = [await index.query(["vs_one"], unit_vector(seed), 20) for seed in range(5000, 5010)]
+
+    async with ChromaIndex(tmp_path) as index:
+        exact = [await index.query(["vs_one"], unit_vector(seed), 20) for seed in range(5000, 5010)]
+
+    assert [[hit.place for hit in hits] for hits in approximate] == [[hit.place for hit in hits] for hits in exact]
+    assert [hit.similarity for hit in approximate[0]] == pytest.approx([hit.similarity for hit in exact[0]], abs=1e-4)
+
+
+async def test_the_nearest_of_some_windows_of_a_chunk_can_be_asked_for(index: ChromaIndex):
+    vectors = [unit_vector(seed) for seed in (1, 2, 3)]
+    await index.add("vs_one", "file-a", [IndexedWindow(0, 0, 800, at * 100, at * 100 + 100, vector) for at, vector in enumerate(vectors)])
+    place = (await index.query(["vs_one"], unit_vector(1), 1))[0].place
+
+    near = await index.similarities(unit_vector(2), {place: [(0, 100), (100, 200)], replace(place, file_id="file-gone"): [(0, 100)]})
+
+    assert near == {place: (pytest.approx(1.0, abs=1e-5), (100, 200))}
+
+
+async def test_a_store_remembers_its_model_and_refuses_another(tmp_path: Path):
+    async with ChromaIndex(tmp_path) as index:
+        await index.add("vs_one", "file-a", windows(1), model="small")
+
+    async with ChromaIndex(tmp_path) as index:
+        with pytest.raises(EmbeddingModelChanged, match=r"vs_one .*small.*large.*reindex vs_one"):
+            await index.query(["vs_one"], unit_vector(1), 1, model="large")
+        with pytest.raises(EmbeddingModelChanged):
+            await index.add("vs_one", "file-b", windows(2), model="large")
+        hits = await index.query(["vs_one"], unit_vector(1), 10, model="small")
+
+    assert [hit.place.file_id for hit in hits] == ["file-a"]
+
+
+async def test_a_store_that_was_deleted_can_be_made_anew_with_another_model(index: ChromaIndex):
+    await index.add("vs_one", "file-a", windows(1), model="small")
+    await index.delete_store("vs_one")
+
+    await index.add("vs_one", "file-a", windows(1), model="large")
+
+    assert len(await index.query(["vs_one"], unit_vector(1), 10, model="large")) == 1
+
+
+async def test_memory_is_bounded(tmp_path: Path):
+    async with ChromaIndex(tmp_path, max_memory_bytes=50_000) as index:
+        for store in ("vs_one", "vs_two", "vs_three"):
+            await index.add(store, "file-a", windows(*range(60)))
+
+        found = [await index.query([store], unit_vector(7), 1) for store in ("vs_one", "vs_two", "vs_three", "vs_one")]
+
+        assert [hits[0].place.chunk_index for hits in found] == [7, 7, 7, 7]
+        assert len(index._in_memory) < 3
+
+
+async def test_files_added_while_a_store_is_read_are_found(tmp_path: Path):
+    async with ChromaIndex(tmp_path) as index:
+        await index.add("vs_one", "file-a", windows(*range(1000)))
+
+        asking = asyncio.create_task(index.query(["vs_one"], unit_vector(5), 1))
+        await index.add("vs_one", "file-b", windows(5000))
+        await asking
+        hits = await index.query(["vs_one"], unit_vector(5000), 1)
+
+    assert [hit.place.file_id for hit in hits] == ["file-b"]
