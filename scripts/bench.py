@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -19,11 +18,12 @@ import urllib.request
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import openai
+from bench_figures import Row
+from bench_sandbox import SandboxBench
 from rich.console import Console
 from rich.table import Table
 
@@ -33,32 +33,6 @@ STOP_TIMEOUT_S = 30
 ANSWER_TIMEOUT_S = 120
 
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
-
-
-@dataclass
-class Row:
-    """One figure: the median of its samples, and the most that it may be."""
-
-    name: str
-    unit: str
-    target: float | None
-    """None: the figure is stated, and nothing is promised."""
-    samples: list[float] = field(default_factory=list)
-
-    @property
-    def value(self) -> float | None:
-        return round(statistics.median(self.samples), 3) if self.samples else None
-
-    is_complete: bool = True
-    """Every run brought a sample."""
-
-    @property
-    def holds(self) -> bool:
-        return self.is_complete and self.value is not None and (self.target is None or self.value <= self.target)
-
-    def figure(self) -> dict[str, Any]:
-        samples = [round(sample, 3) for sample in self.samples]
-        return {"name": self.name, "value": self.value, "unit": self.unit, "target": self.target, "holds": self.holds, "samples": samples}
 
 
 # ── A server to measure ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -168,7 +142,7 @@ class StartBench:
         raise RuntimeError("The answer had no text.")
 
 
-BENCHES: dict[str, Callable[[], Bench]] = {"start": StartBench}
+BENCHES: dict[str, Callable[[], Bench]] = {"start": StartBench, "sandbox": SandboxBench}
 
 # ── The command ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -203,10 +177,10 @@ def repeat(bench: Bench, num_runs: int) -> None:
 def show(name: str, rows: list[Row]) -> None:
     table = Table("figure", "median", "target", "", "samples", title=f"{name}: {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}", title_justify="left")
     for row in rows:
-        value = "not measured" if row.value is None else f"{row.value:.2f} {row.unit}"
-        target = "" if row.target is None else f"≤ {row.target:g} {row.unit}"
+        value = "not measured" if row.value is None else f"{row.value:.4g} {row.unit}"
+        target = "" if row.target is None else f"{'≥' if row.is_floor else '≤'} {row.target:g} {row.unit}"
         verdict = "[green]holds[/]" if row.holds else "[red]falls short[/]"
-        table.add_row(row.name, value, target, verdict, ", ".join(f"{sample:.2f}" for sample in row.samples))
+        table.add_row(row.name, value, target, verdict, ", ".join(f"{sample:.4g}" for sample in row.samples))
     console.print(table)
 
 
