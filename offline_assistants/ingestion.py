@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from offline_assistants.domain.file_types import unsearchable
 from offline_assistants.domain.ids import Clock, Ids
 from offline_assistants.domain.objects import (
     Assistant,
@@ -49,6 +50,10 @@ NUM_WORKERS = 2
 
 EMBEDDED_AT_ONCE = 256
 """Windows; texts of like length, which share a batch in the embedder."""
+SUPPORTED_FILES = "https://platform.openai.com/docs/assistants/tools/file-search/supported-files"
+"""Part of an error text that clients know."""
+MAX_SEARCHED_BYTES = 512 * 1024 * 1024
+MAX_SEARCHED_TOKENS = 5_000_000
 
 Holder = TypeVar("Holder", Assistant, Thread)
 
@@ -167,7 +172,7 @@ class Ingestion:
         expires_after: ExpiresAfter | None = None,
         metadata: dict[str, str] | None = None,
     ) -> Plan:
-        """A new vector store of a project with `files`. Raises NotFound for a file that does not exist, RequestError for an overlap that is too large."""
+        """A new vector store of a project with `files`. Raises NotFound for a file that does not exist, UnsupportedFile, RequestError for an overlap."""
         now = self._now()
         store = VectorStore(
             id=self._ids.new("vs_"),
@@ -177,21 +182,29 @@ class Ingestion:
             expires_after=expires_after,
             metadata=metadata or {},
         ).used(now)
-        adding = AddFiles(store.id, await self._rows(project, store.id, files))
+        adding = AddFiles(store.id, await self._rows(project, store.id, files, refuse_unsearchable=True))
         return Plan((Put(store), adding), _exist(files), adding, store)
 
-    async def plan_files(self, project: ProjectStore, store: VectorStore, files: Sequence[FileToAdd], *, as_batch: bool = False) -> Plan:
+    async def plan_files(
+        self, project: ProjectStore, store: VectorStore, files: Sequence[FileToAdd], *, as_batch: bool = False, refuse_unsearchable: bool = False
+    ) -> Plan:
         """`files` added to a store that exists; one that is in it already is left as it is (see AddFiles).
+
+        One that cannot be searched fails by itself, or, where the API refuses the whole request, raises UnsupportedFile.
 
         Raises as plan_store does, and RequestError for a store that has expired.
         """
         now = self._now()
         check_not_expired(store, now)
         batch = VectorStoreFileBatch(id=self._ids.new("vsfb_"), created_at=now, vector_store_id=store.id) if as_batch else None
-        adding = AddFiles(store.id, await self._rows(project, store.id, files, batch_id=batch.id if batch else None), batch)
+        adding = AddFiles(
+            store.id, await self._rows(project, store.id, files, batch_id=batch.id if batch else None, refuse_unsearchable=refuse_unsearchable), batch
+        )
         return Plan((adding,), _exist(files), adding, store)
 
-    async def _rows(self, project: ProjectStore, store_id: str, files: Sequence[FileToAdd], *, batch_id: str | None = None) -> tuple[VectorStoreFile, ...]:
+    async def _rows(
+        self, project: ProjectStore, store_id: str, files: Sequence[FileToAdd], *, batch_id: str | None = None, refuse_unsearchable: bool = False
+    ) -> tuple[VectorStoreFile, ...]:
         stored = await project.get_many(File, [file.file_id for file in files])
         rows: dict[str, VectorStoreFile] = {}
         for file in files:
@@ -206,6 +219,9 @@ class Ingestion:
                 batch_id=batch_id,
                 filename=stored[file.file_id].filename,
             )
+        endings = unsearchable(row.filename for row in rows.values()) if refuse_unsearchable else []
+        if endings:
+            raise UnsupportedFile(f"Files with extensions [{', '.join(endings)}] are not supported for retrieval. See {SUPPORTED_FILES}", param="file_ids")
         return tuple(rows.values())
 
     def start(self, plan: Plan) -> None:
@@ -267,6 +283,8 @@ class Ingestion:
         chunks = await self._documents.chunk(
             document.text, max_chunk_size_tokens=limits.max_chunk_size_tokens, chunk_overlap_tokens=limits.chunk_overlap_tokens
         )
+        if len(chunks) * (limits.max_chunk_size_tokens - limits.chunk_overlap_tokens) > MAX_SEARCHED_TOKENS:
+            raise InvalidFile(f"The file has more than {MAX_SEARCHED_TOKENS:,} tokens, which is the limit. Split it into several files.")
         await self._keep(row, _Indexable(document, chunks, await self._windows(document, chunks), await self._documents.model_name()))
 
     async def _windows(self, document: ParsedDocument, chunks: Sequence[Chunk]) -> list[IndexedWindow]:
@@ -283,6 +301,8 @@ class Ingestion:
         file = await self._store.get(File, row.id)
         if file is None:
             raise SearchError("The uploaded file was deleted before it was read.")
+        if file.bytes > MAX_SEARCHED_BYTES:
+            raise InvalidFile(f"The file has {file.bytes} bytes; at most {MAX_SEARCHED_BYTES} can be searched. Split it into several files.")
         try:
             return await self._blobs.read(file.digest)
         except StoreError as error:  # to try again would not bring it back

@@ -72,14 +72,17 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
         message = f"Not allowed to {request.method} on {request.url.path}."
     else:
         message = str(error.detail) if isinstance(error, HTTPException) else "The server failed."
-    return envelope(message, status=status, error_type="invalid_request_error")
+    response = envelope(message, status=status, error_type="invalid_request_error")
+    if isinstance(error, HTTPException):
+        response.headers.update(error.headers or {})
+    return response
 
 
 async def _invalid(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, RequestValidationError):
         return await _unknown(request, error)
     # A union reports every branch it tried: the one that got deepest into the body is what the client meant.
-    worst = max(error.errors(), key=lambda each: (len(each["loc"]), each["type"] != "extra_forbidden"))
+    worst = max(error.errors(), key=lambda each: (len(each["loc"]), each["type"] != "extra_forbidden", not each["type"].endswith("_type")))
     message, param, code = describe(worst, error.body)
     return envelope(message, status=400, error_type="invalid_request_error", param=param, code=code)
 
@@ -100,12 +103,21 @@ def describe(problem: dict[str, Any], body: object) -> tuple[str, str | None, st
     if kind in ("literal_error", "enum", "union_tag_invalid"):
         expected = str(context.get("expected") or context.get("expected_tags", "")).replace(" or ", ", ")
         value = given if kind != "union_tag_invalid" else context.get("tag")
+        param = param if kind != "union_tag_invalid" else f"{param}.type"
         return f"Invalid value: '{value}'. Supported values are: {expected}.", param, "invalid_value"
+    if kind == "object_above_max_properties":
+        return f"Invalid '{param}': {problem['msg']}", param, kind
     if kind == "union_tag_not_found":
         return f"Missing required parameter: '{param}.type'.", f"{param}.type", "missing_required_parameter"
     if kind.endswith(("_type", "_parsing")):
         expected = _EXPECTED.get(kind.rsplit("_", 1)[0], "another type")
         return f"Invalid type for '{param}': expected {expected}, but got {_TYPE_NAMES.get(type(given), 'something else')} instead.", param, "invalid_type"
+    if kind == "string_too_long" and problem["loc"][-1] == "[key]":
+        text = f"key too long. Expected a key with maximum length {context['max_length']}, but got a key with length {len(str(given))} instead."
+        return f"Invalid '{param}': {text}", param, "string_above_max_length"
+    if kind == "string_too_short":
+        text = f"string too short. Expected a string with minimum length {context['min_length']}, but got a string with length {len(str(given))} instead."
+        return f"Invalid '{param}': {text}", param, "string_below_min_length"
     if kind == "string_too_long":
         limit, length = context["max_length"], len(str(given))
         text = f"string too long. Expected a string with maximum length {limit}, but got a string with length {length} instead."
@@ -134,6 +146,8 @@ def describe(problem: dict[str, Any], body: object) -> tuple[str, str | None, st
 def dotted(location: tuple[str | int, ...], body: object) -> str:
     """Where in the request, as `tools[0].function.name`. Names of union branches, which stand in pydantic's locations too, are not in the body: left out."""
     source, *path = location
+    if path[-1:] == ["[key]"]:  # pydantic's word for a key that is wrong itself: the object is named
+        path = path[:-2]
     text = ""
     value: Any = body if source == "body" else None
     for position, part in enumerate(path):

@@ -45,21 +45,10 @@ def _check_tools(tools: list[Tool]) -> list[Tool]:
 
 Tools = Annotated[list[Tool], Field(max_length=128), AfterValidator(_check_tools)]
 MessageText = Annotated[str, StringConstraints(max_length=256_000)]
+TokenLimit = Annotated[int, Field(ge=256, le=2**31 - 1)]
 Limit = Annotated[int, Query(ge=1, le=100)]
 Order = Literal["asc", "desc"]
 Include = Annotated[list[Literal["step_details.tool_calls[*].file_search.results[*].content"]], Query(alias="include[]")]
-
-
-def _check_attributes(value: Attributes) -> Attributes:
-    if len(value) > 16:
-        raise ValueError(f"attributes hold at most 16 pairs, not {len(value)}")
-    for key, each in value.items():
-        if len(key) > 64 or (isinstance(each, str) and len(each) > 512):
-            raise ValueError(f"the attribute {key[:64]!r} is too long: a key has at most 64 characters, a text value 512")
-    return value
-
-
-CheckedAttributes = Annotated[Attributes, AfterValidator(_check_attributes)]
 
 
 class CodeInterpreterResourcesIn(Shape):
@@ -84,6 +73,17 @@ class ToolResourcesIn(Shape):
     file_search: FileSearchResourcesIn | None = None
 
 
+class FileSearchResourcesChange(Shape):
+    """On what exists already; a vector store is made on the way only with what is created."""
+
+    vector_store_ids: list[str] = Field(default=[], max_length=1)
+
+
+class ToolResourcesChange(Shape):
+    code_interpreter: CodeInterpreterResourcesIn | None = None
+    file_search: FileSearchResourcesChange | None = None
+
+
 class CreateAssistant(Shape):
     model: str
     name: Name | None = None
@@ -105,7 +105,7 @@ class ModifyAssistant(Shape):
     instructions: Instructions | None = None
     reasoning_effort: ReasoningEffort | None = None
     tools: Tools | None = None
-    tool_resources: ToolResourcesIn | None = None
+    tool_resources: ToolResourcesChange | None = None
     metadata: Metadata | None = None
     temperature: Temperature | None = None
     top_p: TopP | None = None
@@ -140,7 +140,7 @@ class CreateThread(Shape):
 
 
 class ModifyThread(Shape):
-    tool_resources: ToolResourcesIn | None = None
+    tool_resources: ToolResourcesChange | None = None
     metadata: Metadata | None = None
 
 
@@ -156,8 +156,8 @@ class RunOptions(Shape):
     temperature: Temperature | None = None
     top_p: TopP | None = None
     stream: bool | None = None
-    max_prompt_tokens: int | None = Field(default=None, ge=256)
-    max_completion_tokens: int | None = Field(default=None, ge=256)
+    max_prompt_tokens: TokenLimit | None = None
+    max_completion_tokens: TokenLimit | None = None
     truncation_strategy: TruncationStrategy | None = None
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool = True
@@ -171,7 +171,7 @@ class CreateRun(RunOptions):
 
 class CreateThreadAndRun(RunOptions):
     thread: CreateThread = CreateThread()
-    tool_resources: ToolResourcesIn | None = None
+    tool_resources: ToolResourcesChange | None = None
 
 
 class ToolOutput(Shape):
@@ -225,18 +225,18 @@ class ModifyVectorStore(Shape):
 
 class CreateVectorStoreFile(Shape):
     file_id: str
-    attributes: CheckedAttributes | None = None
+    attributes: Attributes | None = None
     chunking_strategy: ChunkingStrategy | None = None
 
 
 class ModifyVectorStoreFile(Shape):
-    attributes: CheckedAttributes | None
+    attributes: Attributes | None
 
 
 class CreateFileBatch(Shape):
     file_ids: list[str] = Field(default=[], max_length=2000)
     files: list[CreateVectorStoreFile] = Field(default=[], max_length=2000)
-    attributes: CheckedAttributes | None = None
+    attributes: Attributes | None = None
     chunking_strategy: ChunkingStrategy | None = None
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from offline_assistants.api.parts import Parts
-from offline_assistants.api.requests import CreateMessage, ToolResourcesIn
+from offline_assistants.api.requests import CreateMessage, FileSearchResourcesIn, ToolResourcesChange, ToolResourcesIn
 from offline_assistants.domain.objects import (
     Attachment,
     CodeInterpreterResources,
@@ -56,7 +56,9 @@ def unknown_vector_store(vector_store_id: str) -> NotFound:
     return NotFound(f"Vector store with id ['{vector_store_id}'] not found.")
 
 
-async def plan_resources(parts: Parts, asked: ToolResourcesIn | None, *, tools: Sequence[Tool] = (), old: ToolResources | None = None) -> ResourcesPlan:
+async def plan_resources(
+    parts: Parts, asked: ToolResourcesIn | ToolResourcesChange | None, *, tools: Sequence[Tool] = (), old: ToolResources | None = None
+) -> ResourcesPlan:
     """What `asked` means, on top of `old`; a kind that is not asked for stays as it is. Raises NotFound, RequestError."""
     resources = old or ToolResources()
     if any(tool.type == "code_interpreter" for tool in tools) and resources.code_interpreter is None:
@@ -67,18 +69,23 @@ async def plan_resources(parts: Parts, asked: ToolResourcesIn | None, *, tools: 
         plan.require += [Exists(File, file_id, unknown_file(file_id)) for file_id in ids]
         plan.resources = plan.resources.model_copy(update={"code_interpreter": CodeInterpreterResources(file_ids=ids)})
     if asked is not None and asked.file_search is not None:
-        wanted = asked.file_search
-        if wanted.vector_stores and wanted.vector_store_ids:
-            raise RequestError("Only one of 'vector_store_ids' and 'vector_stores' may be given.", param="tool_resources.file_search", code="invalid_value")
-        store_ids = list(wanted.vector_store_ids)
+        store_ids = list(asked.file_search.vector_store_ids)
         plan.require += [Exists(VectorStore, store_id, unknown_vector_store(store_id)) for store_id in store_ids]
-        for each in wanted.vector_stores:
-            files = [FileToAdd(file_id, each.chunking_strategy) for file_id in each.file_ids]
-            made = await parts.ingestion.plan_store(parts.store, files, metadata=each.metadata)
-            plan.add(made)
-            store_ids.append(made.store.id)
+        if isinstance(asked.file_search, FileSearchResourcesIn):
+            store_ids += await _plan_stores(parts, plan, asked.file_search)
         plan.resources = plan.resources.model_copy(update={"file_search": FileSearchResources(vector_store_ids=store_ids)})
     return plan
+
+
+async def _plan_stores(parts: Parts, plan: ResourcesPlan, asked: FileSearchResourcesIn) -> list[str]:
+    """The ids of the vector stores that are made on the way."""
+    if asked.vector_stores and asked.vector_store_ids:
+        param = "tool_resources.file_search.vector_stores"
+        raise RequestError(f"Invalid '{param}': give either 'vector_stores' or 'vector_store_ids'.", param=param, code="invalid_value")
+    for each in asked.vector_stores:
+        files = [FileToAdd(file_id, each.chunking_strategy) for file_id in each.file_ids]
+        plan.add(await parts.ingestion.plan_store(parts.store, files, metadata=each.metadata))
+    return [made.store.id for made in plan.stores]
 
 
 def plan_pictures(plan: ResourcesPlan, messages: Sequence[CreateMessage]) -> None:
@@ -104,7 +111,7 @@ async def plan_attachments(parts: Parts, plan: ResourcesPlan, attachments: Seque
         store_ids = plan.resources.vector_store_ids()
         store = await parts.store.get(VectorStore, store_ids[0]) if store_ids else None
         if store is not None and store.at(parts.now()).status != "expired":
-            plan.add(await parts.ingestion.plan_files(parts.store, store, searched))
+            plan.add(await parts.ingestion.plan_files(parts.store, store, searched, refuse_unsearchable=True))
         else:
             made = await parts.ingestion.plan_store(parts.store, searched, expires_after=THREAD_STORE_EXPIRES)
             plan.add(made)

@@ -222,10 +222,13 @@ async def create_file_batch(vector_store_id: str, body: CreateFileBatch, parts: 
 
 
 def _batch_files(body: CreateFileBatch) -> Sequence[FileToAdd]:
-    if bool(body.file_ids) == bool(body.files):
-        raise RequestError("Give either 'file_ids' or 'files', and at least one.", param="file_ids", code="missing_required_parameter")
-    listed = [FileToAdd(each.file_id, each.chunking_strategy, each.attributes) for each in body.files]
-    return listed or [FileToAdd(file_id, body.chunking_strategy, body.attributes) for file_id in body.file_ids]
+    """What a file of `files` does not say for itself is taken from the batch."""
+    if body.file_ids and body.files:
+        raise RequestError("Invalid 'files': give either 'file_ids' or 'files'.", param="files", code="invalid_value")
+    if not body.file_ids and not body.files:
+        raise RequestError("Missing required parameter: 'file_ids'.", param="file_ids", code="missing_required_parameter")
+    listed = body.files or [CreateVectorStoreFile(file_id=file_id) for file_id in body.file_ids]
+    return [FileToAdd(each.file_id, each.chunking_strategy or body.chunking_strategy, each.attributes or body.attributes) for each in listed]
 
 
 @router.get("/{vector_store_id}/file_batches/{batch_id}")

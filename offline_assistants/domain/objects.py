@@ -6,9 +6,11 @@ server are listed in a class's `private`.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, StringConstraints, model_serializer
+from pydantic_core import PydanticCustomError
 
 
 class Shape(BaseModel):
@@ -57,18 +59,20 @@ class RootObject(ApiObject):
     project: str = DEFAULT_PROJECT
 
 
-def _check_metadata(value: dict[str, str]) -> dict[str, str]:
-    if len(value) > 16:
-        raise ValueError(f"metadata holds at most 16 pairs, not {len(value)}")
-    for key, text in value.items():
-        if len(key) > 64:
-            raise ValueError(f"a metadata key has at most 64 characters, not {len(key)}")
-        if len(text) > 512:
-            raise ValueError(f"a metadata value has at most 512 characters; the one of {key!r} has {len(text)}")
+MAX_PAIRS = 16
+Key = Annotated[str, StringConstraints(max_length=64)]
+ShortText = Annotated[str, StringConstraints(max_length=512)]
+Pairs = TypeVar("Pairs", bound=Mapping[str, Any])
+
+
+def _check_number_of_pairs(value: Pairs) -> Pairs:
+    if len(value) > MAX_PAIRS:
+        text = "too many properties. Expected an object with at most {limit} properties, but got an object with {number} properties instead."
+        raise PydanticCustomError("object_above_max_properties", text, {"limit": MAX_PAIRS, "number": len(value)})
     return value
 
 
-Metadata = Annotated[dict[str, str], AfterValidator(_check_metadata)]
+Metadata = Annotated[dict[Key, ShortText], AfterValidator(_check_number_of_pairs)]
 FunctionName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
 Temperature = Annotated[float, Field(ge=0, le=2)]
 TopP = Annotated[float, Field(ge=0, le=1)]
@@ -358,7 +362,7 @@ class RunIncompleteDetails(Shape):
 
 class TruncationStrategy(Shape):
     type: Literal["auto", "last_messages"] = "auto"
-    last_messages: int | None = Field(default=None, ge=1)
+    last_messages: int | None = Field(default=None, ge=1, le=2**31 - 1)
 
 
 class Run(ApiObject):
@@ -687,7 +691,7 @@ class AutoChunkingStrategy(Shape):
 
 ChunkingStrategy = Annotated[AutoChunkingStrategy | StaticChunkingStrategy, Field(discriminator="type")]
 
-Attributes = dict[str, str | bool | float]
+Attributes = Annotated[dict[Key, ShortText | bool | int | float], AfterValidator(_check_number_of_pairs)]
 
 
 class FileError(Shape):

@@ -44,10 +44,10 @@ def test_an_unknown_id_is_404_in_the_contract_s_words(server: LiveServer, path: 
         ({"model": "scripted", "colour": 1}, "Unknown parameter: 'colour'.", "colour", "unknown_parameter"),
         ({"model": 7}, "Invalid type for 'model': expected a string, but got an integer instead.", "model", "invalid_type"),
         ({"model": "scripted", "temperature": 3}, None, "temperature", "integer_above_max_value"),
-        ({"model": "scripted", "tools": [{"type": "browser"}]}, None, "tools[0]", "invalid_value"),
+        ({"model": "scripted", "tools": [{"type": "browser"}]}, None, "tools[0].type", "invalid_value"),
         ({"model": "scripted", "tools": [{"type": "function", "function": {}}]}, None, "tools[0].function.name", "missing_required_parameter"),
         ({"model": "scripted", "name": "n" * 257}, None, "name", "string_above_max_length"),
-        ({"model": "scripted", "metadata": {str(n): "" for n in range(17)}}, None, "metadata", "invalid_value"),
+        ({"model": "scripted", "metadata": {str(n): "" for n in range(17)}}, None, "metadata", "object_above_max_properties"),
         ({"model": "scripted", "metadata": {"a": 1}}, None, "metadata.a", "invalid_type"),
     ],
 )

@@ -364,7 +364,7 @@ def test_attributes_of_a_file_can_be_replaced(client: openai.OpenAI) -> None:
     assert client.vector_stores.search(store_id, query="llama").data[0].attributes == {"year": 2025}
     with pytest.raises(openai.NotFoundError):
         client.vector_stores.files.update("file-none", vector_store_id=store_id, attributes={})
-    with pytest.raises(openai.BadRequestError, match="16 pairs"):
+    with pytest.raises(openai.BadRequestError, match="at most 16 properties"):
         client.vector_stores.files.update(file_id, vector_store_id=store_id, attributes={str(number): number for number in range(17)})
 
 
@@ -431,8 +431,8 @@ async def test_files_wait_until_there_is_room_on_the_disk(tmp_path: Path) -> Non
             name = f"{number}.txt" if number else "unsupported.xyz"
             await store.commit([Put(File(id=f"file-{number}", bytes=blob.size, created_at=1, filename=name, purpose="assistants", digest=blob.digest))])
         project = ProjectStore(store, DEFAULT_PROJECT)
-        plan = await ingestion.plan_store(project, [FileToAdd(f"file-{number}") for number in range(4)])
-        added = await ingestion.carry_out(project, plan)
+        added = await ingestion.carry_out(project, await ingestion.plan_store(project, []))
+        await ingestion.carry_out(project, await ingestion.plan_files(project, added.store, [FileToAdd(f"file-{number}") for number in range(4)]))
         with filler.open("wb") as file:
             os.posix_fallocate(file.fileno(), 0, 3 * GIB)
 

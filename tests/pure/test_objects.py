@@ -179,9 +179,9 @@ def test_a_file_of_a_vector_store_is_found_by_both_ids() -> None:
 @pytest.mark.parametrize(
     ("metadata", "reason"),
     [
-        ({str(n): "" for n in range(17)}, "at most 16 pairs, not 17"),
-        ({"k" * 65: ""}, "at most 64 characters, not 65"),
-        ({"k": "v" * 513}, "at most 512 characters; the one of 'k' has 513"),
+        ({str(n): "" for n in range(17)}, "at most 16 properties, but got an object with 17"),
+        ({"k" * 65: ""}, "at most 64 characters"),
+        ({"k": "v" * 513}, "at most 512 characters"),
     ],
 )
 def test_metadata_over_a_limit_is_refused_with_the_limit(metadata: dict[str, str], reason: str) -> None:
