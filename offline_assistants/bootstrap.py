@@ -25,7 +25,9 @@ from offline_assistants.code_interpreter.docker_sandbox import DockerSandbox
 from offline_assistants.code_interpreter.sessions import SessionLimits
 from offline_assistants.documents.local_documents import LocalDocuments
 from offline_assistants.domain.ids import Ids
+from offline_assistants.domain.model_aliases import ModelAliases
 from offline_assistants.domain.objects import DEFAULT_PROJECT, File, UploadPart, VectorStoreFile
+from offline_assistants.engine.aliased_engines import AliasedEngines
 from offline_assistants.engine.options import EngineOptions
 from offline_assistants.engine.pool import EnginePool
 from offline_assistants.errors import StoreError
@@ -81,11 +83,13 @@ async def build_app(
         if is_serving:
             await _drop_unused_blobs(store, blobs)
         catalog = Catalog(settings.models_path, verified_path=settings.data_dir / "verified.json")
+        aliases = ModelAliases.read(settings.model_aliases)
         engines = engines or await stack.enter_async_context(_engines(settings, catalog))
+        engines = AliasedEngines(engines, aliases, default_model=settings.default_model)
         documents = documents or await stack.enter_async_context(await _documents(settings, catalog))
         sandbox = sandbox or await stack.enter_async_context(_sandbox(settings))
         index = await stack.enter_async_context(SearchIndex(settings.data_dir / "vectors", max_exact_windows=settings.exact_search_windows))
-        parts = _join(settings, store=store, blobs=blobs, index=index, engines=engines, documents=documents, sandbox=sandbox)
+        parts = _join(settings, store=store, blobs=blobs, index=index, engines=engines, aliases=aliases, documents=documents, sandbox=sandbox)
         stack.push_async_callback(parts.ingestion.close)
         stack.push_async_callback(parts.supervisor.close)
         stack.push_async_callback(parts.expiry.close)
@@ -96,7 +100,17 @@ async def build_app(
         yield OpenServer(build_api(parts, allowed_hosts=[*settings.allow_host, settings.host]), parts.supervisor.close, store)
 
 
-def _join(settings: Settings, *, store: DuckDBStore, blobs: BlobStore, index: SearchIndex, engines: Engines, documents: Documents, sandbox: Sandbox) -> Parts:
+def _join(
+    settings: Settings,
+    *,
+    store: DuckDBStore,
+    blobs: BlobStore,
+    index: SearchIndex,
+    engines: Engines,
+    aliases: ModelAliases,
+    documents: Documents,
+    sandbox: Sandbox,
+) -> Parts:
     ids, history = Ids(random.Random(secrets.randbits(128))), History(store)
     search = FileSearch(store=store, blobs=blobs, documents=documents, index=index, now=_now)
     tools = BuiltinTools(store=store, blobs=blobs, sandbox=sandbox, search=search, ids=ids, now=_now, code_timeout_s=settings.code_timeout_s)
@@ -110,6 +124,8 @@ def _join(settings: Settings, *, store: DuckDBStore, blobs: BlobStore, index: Se
         store=ProjectStore(store, DEFAULT_PROJECT),
         blobs=blobs,
         engines=engines,
+        documents=documents,
+        aliases=aliases,
         sandbox=sandbox,
         ingestion=ingestion,
         uploads=uploads,
@@ -139,6 +155,7 @@ async def _documents(settings: Settings, catalog: Catalog) -> LocalDocuments:
     packaged = await asyncio.to_thread(catalog.embedder_path)
     return LocalDocuments(
         packaged or settings.models_path / "embedder",
+        model_id=(catalog.embedder_id() if packaged else None) or "embedder",
         num_threads=settings.embed_threads,
         parser_memory_bytes=settings.parse_memory_bytes,
         parser_timeout_s=settings.parse_timeout_s,

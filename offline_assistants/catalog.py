@@ -20,8 +20,10 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from offline_assistants.domain.models import ModelFile
-from offline_assistants.errors import ModelNotLoaded
+from offline_assistants.errors import EngineError, ModelNotLoaded, RequestError
 
+Header = dict[str, str | int | float | bool]
+"""The plain values at the head of a GGUF file."""
 _log = logging.getLogger(__name__)
 
 
@@ -46,6 +48,7 @@ class Catalog:
         self._dirs = (models_dir, *more_dirs)
         self._verified = _Verified(verified_path)
         self._packaged = _read_catalog(catalog_path or _catalog_path())
+        self._headers = _Headers()
 
     def list_files(self) -> list[ModelFile]:
         """Every chat model, by id. The user's own file comes before a packaged one of the same id."""
@@ -63,6 +66,26 @@ class Catalog:
         if model.sha256 is not None:
             self._verified.check(model.path, model.sha256)
 
+    def remove(self, model: ModelFile) -> None:
+        """Deletes a model of the user: all its parts, or a link to it and never what the link leads to.
+
+        Raises RequestError for a packaged model, and for one that lies outside the models folders.
+        """
+        if model.sha256 is not None:
+            raise RequestError(f"The model '{model.model_id}' belongs to an installed package. Uninstall that package to be rid of it.", param="model")
+        folder = model.path.parent.resolve()
+        if not any(folder.is_relative_to(models_dir.resolve()) for models_dir in self._dirs):
+            raise RequestError(f"{model.path} leads out of the models folder, so it is not deleted. Delete it by hand.", param="model")
+        try:
+            for path in _parts(model.path, model.model_id) or [model.path]:
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            raise EngineError(f"{model.path} cannot be deleted: {error.strerror}.") from error
+
+    def embedder_id(self) -> str | None:
+        """The name of the starter embedder; None when its package is not installed."""
+        return next((packaged.model_id for packaged in self._packaged if packaged.kind == "embedding"), None)
+
     def embedder_path(self) -> Path | None:
         """The folder of the starter embedder, verified; None when its package is not installed. Raises ModelNotLoaded when a file of it differs."""
         for packaged in self._packaged:
@@ -78,7 +101,7 @@ class Catalog:
                 # Of a model in parts, the first stands for all.
                 part = _PART.search(path.stem)
                 if path.is_file() and (part is None or int(part[1]) == 1):
-                    model = _describe(path, model_id=_PART.sub("", path.stem))
+                    model = _describe(path, self._headers, model_id=_PART.sub("", path.stem))
                     if model is not None:
                         yield model
 
@@ -86,7 +109,7 @@ class Catalog:
         for packaged in self._packaged:
             if packaged.kind == "chat" and packaged.path.is_file():
                 sha256 = packaged.sha256[packaged.path.relative_to(packaged.root).as_posix()]
-                model = _describe(packaged.path, model_id=packaged.model_id, sha256=sha256)
+                model = _describe(packaged.path, self._headers, model_id=packaged.model_id, sha256=sha256)
                 if model is not None:
                     yield model
 
@@ -94,23 +117,44 @@ class Catalog:
 _PART = re.compile(r"-(\d{5})-of-\d{5}$")
 
 
-def _describe(path: Path, *, model_id: str, sha256: str | None = None) -> ModelFile | None:
+def _describe(path: Path, headers: _Headers, *, model_id: str, sha256: str | None = None) -> ModelFile | None:
     """None for a GGUF file that is no model of its own, such as an adapter or the eyes of one."""
     stat = path.stat()
-    parts = [part for part in path.parent.glob("*.gguf") if part.stem != model_id and _PART.sub("", part.stem) == model_id]
-    size_bytes = sum(part.stat().st_size for part in parts) or stat.st_size
-    header: dict[str, str | int | float | bool] = {}
-    problem = None
-    try:
-        header = read_gguf_header(path)
-    except (OSError, ValueError) as error:
-        problem = str(error)
+    size_bytes = sum(part.stat().st_size for part in _parts(path, model_id)) or stat.st_size
+    header, problem = headers.read(path, stat)
     if header.get("general.type", "model") != "model":
         return None
     architecture = str(header.get("general.architecture", "")) or None
     context = header.get(f"{architecture}.context_length")
     context_tokens = context if isinstance(context, int) else None
     return ModelFile(model_id, path, size_bytes, int(stat.st_mtime), sha256, context_tokens, architecture, problem)
+
+
+class _Headers:
+    """Headers of files, kept while a file has the same size and time of change: models are looked up with every request."""
+
+    def __init__(self) -> None:
+        self._known: dict[Path, tuple[tuple[int, int], Header, str | None]] = {}
+
+    def read(self, path: Path, stat: os.stat_result) -> tuple[Header, str | None]:
+        """The header, empty when it cannot be read, and what is wrong with the file."""
+        version = (stat.st_size, stat.st_mtime_ns)
+        known = self._known.get(path)
+        if known is None or known[0] != version:
+            known = self._known[path] = (version, *_try_to_read(path))
+        return known[1], known[2]
+
+
+def _try_to_read(path: Path) -> tuple[Header, str | None]:
+    try:
+        return read_gguf_header(path), None
+    except (OSError, ValueError) as error:
+        return {}, str(error)
+
+
+def _parts(path: Path, model_id: str) -> list[Path]:
+    """The files of a model in parts; none when it is one file."""
+    return [part for part in path.parent.glob("*.gguf") if part.stem != model_id and _PART.sub("", part.stem) == model_id]
 
 
 # ── The catalog ──────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -9,7 +9,7 @@ import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, NoReturn, Optional
+from typing import Any, NoReturn, Optional, cast
 
 import httpx
 import typer
@@ -100,8 +100,13 @@ def _option_type(annotation: Any) -> Any:
 
 def _help_of(name: str) -> str:
     field = Settings.model_fields[name]
-    default = "" if field.default_factory or field.default in (None, []) else f" Default: {field.default}."
+    value: Any = field.default
+    default = "" if field.default_factory or value in (None, []) else f" Default: {_shown(value)}."
     return f"{field.description}{default}"
+
+
+def _shown(value: Any) -> str:
+    return ", ".join(cast("list[str]", value)) if isinstance(value, list) else str(value)
 
 
 app.command("serve")(_with_an_option_for_every_setting())

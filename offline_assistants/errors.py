@@ -25,6 +25,7 @@ one handler and knows no class by name. The library's own exception stays in `__
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterable
 
 
 class OfflineAssistantsError(Exception):
@@ -67,6 +68,13 @@ class ModelNotFound(RequestError):
 
     status = 404
     code = "model_not_found"
+
+    @classmethod
+    def named(cls, model: str, known: Iterable[str]) -> ModelNotFound:
+        """With the names of those there are."""
+        names = ", ".join(known)
+        there_are = f"There are: {names}." if names else "There is none: put a GGUF file into the models folder."
+        return cls(f"The model '{model}' does not exist on this machine. {there_are}", param="model")
 
 
 class RunIsActive(RequestError):

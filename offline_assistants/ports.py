@@ -150,6 +150,12 @@ class ModelInfo:
     is_loaded: bool
     context_tokens: int | None
     """What a prompt and its answer share; None until it is known."""
+    file_name: str = ""
+    """Of the file that answers."""
+    is_packaged: bool = False
+    """It came with a package, and only goes with it."""
+    is_damaged: bool = False
+    """It cannot be loaded."""
 
 
 class Engines(Protocol):
@@ -177,6 +183,14 @@ class Engines(Protocol):
 
     async def list_models(self) -> list[ModelInfo]:
         """Every model that a request may name."""
+        ...
+
+    async def find(self, model: str) -> ModelInfo:
+        """The model that answers to this name. Raises ModelNotFound."""
+        ...
+
+    async def remove(self, model: str) -> None:
+        """Forget the model and delete its file. Raises ModelNotFound, RequestError (packaged, or outside the models folder), EngineBusy (it is answering)."""
         ...
 
 
@@ -231,6 +245,14 @@ class Documents(Protocol):
 
     async def embed(self, texts: Sequence[str], *, is_query: bool = False) -> list[list[float]]:
         """One vector of length 1 for each text. Queries go before ingestion. Raises SearchError."""
+        ...
+
+    async def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """The embedder's tokens of each text. Raises SearchError."""
+        ...
+
+    async def list_models(self) -> list[ModelInfo]:
+        """The embedding model; none when it is not installed."""
         ...
 
 

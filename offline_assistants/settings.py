@@ -8,6 +8,8 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+HOSTED_NAMES = ("gpt-*", "chatgpt-*", "o1*", "o3*", "o4*", "davinci-002", "babbage-002", "text-embedding-*")
+
 
 def _default_data_dir() -> Path:
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "offline-assistants"
@@ -30,6 +32,13 @@ class Settings(BaseSettings):
     allow_host: list[str] = Field(default=[], description="Further names that a Host header may carry, beside addresses and localhost.")
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$", description="debug, info, warning or error.")
 
+    default_model: str | None = Field(
+        default=None, description="The model that hosted names stand for. Default: the largest that you brought, or else the starter model."
+    )
+    model_aliases: list[str] = Field(
+        default=list(HOSTED_NAMES),
+        description="Names that stand for a model: PATTERN for the default model, or PATTERN=MODEL. One empty entry means none.",
+    )
     context_tokens: int = Field(default=8192, ge=512, description="The most context that a model is loaded with; less when the model was trained with less.")
     max_sequences: int = Field(default=8, ge=1, le=64, description="How many answers one model decodes at once.")
     max_loaded_models: int = Field(default=1, ge=1, description="How many models stay in memory.")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 
 from offline_assistants.api.bodies import CheckedRoute
+from offline_assistants.api.ignored_parameters import ignored_header
 from offline_assistants.api.parts import Parts, PartsDep, deleted, page_of
 from offline_assistants.api.requests import CreateAssistant, Limit, ModifyAssistant, Order
 from offline_assistants.api.resources import plan_resources
@@ -30,7 +31,7 @@ async def get_assistant(parts: Parts, assistant_id: str) -> Assistant:
 
 
 @router.post("")
-async def create_assistant(body: CreateAssistant, parts: PartsDep) -> dict[str, Any]:
+async def create_assistant(body: CreateAssistant, parts: PartsDep, response: Response) -> dict[str, Any]:
     await parts.check_model(body.model)
     plan = await plan_resources(parts, body.tool_resources, tools=body.tools)
     assistant = Assistant(
@@ -50,6 +51,7 @@ async def create_assistant(body: CreateAssistant, parts: PartsDep) -> dict[str, 
     )
     await parts.store.commit([*plan.changes, Put(assistant)], require=plan.require)
     plan.start(parts.ingestion)
+    response.headers.update(ignored_header("createAssistant", body))
     return assistant.wire()
 
 
@@ -65,7 +67,7 @@ async def retrieve_assistant(assistant_id: str, parts: PartsDep) -> dict[str, An
 
 
 @router.post("/{assistant_id}")
-async def modify_assistant(assistant_id: str, body: ModifyAssistant, parts: PartsDep) -> dict[str, Any]:
+async def modify_assistant(assistant_id: str, body: ModifyAssistant, parts: PartsDep, response: Response) -> dict[str, Any]:
     if body.model is not None:
         await parts.check_model(body.model)
     fields = {name: getattr(body, name) for name in body.model_fields_set - {"tool_resources"}}
@@ -80,6 +82,7 @@ async def modify_assistant(assistant_id: str, body: ModifyAssistant, parts: Part
     update = Update(Assistant, assistant_id, lambda assistant: assistant.model_copy(update=fields), unknown_assistant(assistant_id))
     done = await parts.store.commit([*plan.changes, update], require=plan.require)
     plan.start(parts.ingestion)
+    response.headers.update(ignored_header("modifyAssistant", body))
     return done[update].wire()
 
 

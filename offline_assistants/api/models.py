@@ -7,19 +7,23 @@ from typing import Any
 from fastapi import APIRouter
 
 from offline_assistants.api.bodies import CheckedRoute
-from offline_assistants.api.parts import PartsDep
+from offline_assistants.api.parts import Parts, PartsDep, deleted
+from offline_assistants.errors import ModelNotFound, RequestError
 from offline_assistants.ports import ModelInfo
 
 router = APIRouter(prefix="/v1/models", route_class=CheckedRoute)
+CHAT, EMBEDDING = "chat", "embedding"
 
 
-def wire(model: ModelInfo) -> dict[str, Any]:
-    """The API's model; size, state and context are extensions."""
+def wire(model: ModelInfo, kind: str, *, name: str | None = None) -> dict[str, Any]:
+    """The API's model under the name it was asked for; kind, file, size, state and context are extensions."""
     return {
-        "id": model.model_id,
+        "id": name or model.model_id,
         "object": "model",
         "created": model.created_at,
         "owned_by": "offline-assistants",
+        "kind": kind,
+        "x_model_file": model.file_name,
         "size_bytes": model.size_bytes,
         "is_loaded": model.is_loaded,
         "context_tokens": model.context_tokens,
@@ -28,10 +32,29 @@ def wire(model: ModelInfo) -> dict[str, Any]:
 
 @router.get("")
 async def list_models(parts: PartsDep) -> dict[str, Any]:
-    return {"object": "list", "data": [wire(model) for model in await parts.engines.list_models()]}
+    """Chat models first, so that who takes the first one can chat with it."""
+    chat, embedding = await parts.engines.list_models(), await parts.documents.list_models()
+    return {"object": "list", "data": [*(wire(model, CHAT) for model in chat), *(wire(model, EMBEDDING) for model in embedding)]}
 
 
 @router.get("/{model:path}")
 async def retrieve_model(model: str, parts: PartsDep) -> dict[str, Any]:
-    await parts.check_model(model)
-    return next(wire(each) for each in await parts.engines.list_models() if each.model_id == model)
+    """Also by a name that stands for it."""
+    embedder = await _embedder(parts, model)
+    return wire(embedder, EMBEDDING, name=model) if embedder else wire(await parts.engines.find(model), CHAT, name=model)
+
+
+@router.delete("/{model:path}")
+async def delete_model(model: str, parts: PartsDep) -> dict[str, Any]:
+    """The file goes too, if it lies in the models folder; a link goes without what it leads to."""
+    if await _embedder(parts, model):
+        raise RequestError("The embedding model is not deleted here: file search needs it. Uninstall its package, or delete its folder.", param="model")
+    await parts.engines.remove(model)
+    return deleted(model, "model")
+
+
+async def _embedder(parts: Parts, model: str) -> ModelInfo | None:
+    try:
+        return await parts.find_embedder(model)
+    except ModelNotFound:
+        return None

@@ -10,11 +10,12 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 
 from offline_assistants.domain.ids import Clock, Ids
+from offline_assistants.domain.model_aliases import ModelAliases
 from offline_assistants.domain.objects import ApiObject
 from offline_assistants.errors import ModelNotFound
 from offline_assistants.expiry import Expiry
 from offline_assistants.ingestion import Ingestion
-from offline_assistants.ports import Engines, Sandbox
+from offline_assistants.ports import Documents, Engines, ModelInfo, Sandbox
 from offline_assistants.runs.search import FileSearch
 from offline_assistants.runs.supervisor import Supervisor
 from offline_assistants.store.blobs import BlobStore
@@ -34,6 +35,8 @@ class Parts:
     """The caller's project. There is no other way to the store from here."""
     blobs: BlobStore
     engines: Engines
+    documents: Documents
+    aliases: ModelAliases
     sandbox: Sandbox
     ingestion: Ingestion
     uploads: Uploads
@@ -54,10 +57,16 @@ class Parts:
 
     async def check_model(self, model: str) -> None:
         """Raises ModelNotFound, naming the models there are."""
-        known = [each.model_id for each in await self.engines.list_models()]
-        if model not in known:
-            there_are = f"There are: {', '.join(known)}." if known else "There is none: put a GGUF file into the models folder."
-            raise ModelNotFound(f"The model '{model}' does not exist on this machine. {there_are}", param="model")
+        await self.engines.find(model)
+
+    async def find_embedder(self, model: str) -> ModelInfo:
+        """The embedding model that answers to this name. Raises ModelNotFound, naming the one there is."""
+        known, alias = await self.documents.list_models(), self.aliases.find(model)
+        wanted = alias.target if alias and alias.is_for_embeddings else model
+        for each in known:
+            if wanted in (None, each.model_id):
+                return each
+        raise ModelNotFound.named(model, [each.model_id for each in known])
 
 
 def _parts(request: Request) -> Parts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any
 
@@ -9,6 +10,7 @@ from fastapi import APIRouter, Response
 
 from offline_assistants.api.assistants import get_assistant
 from offline_assistants.api.bodies import CheckedRoute
+from offline_assistants.api.ignored_parameters import ignored_header
 from offline_assistants.api.parts import Parts, PartsDep, page_of, page_of_wires
 from offline_assistants.api.requests import CreateMessage, CreateRun, CreateThreadAndRun, Include, Limit, ModifyMetadata, Order, RunOptions, SubmitToolOutputs
 from offline_assistants.api.resources import plan_resources
@@ -50,7 +52,7 @@ async def _new_run(parts: Parts, thread_id: str, body: RunOptions, resources: To
     """What the run does not say it takes from its assistant. Raises NotFound, ModelNotFound, RequestError."""
     assistant = await get_assistant(parts, body.assistant_id)
     model = body.model or assistant.model
-    await parts.check_model(model)
+    answering = await parts.engines.find(model)
     tools = assistant.tools if body.tools is None else body.tools
     now = parts.now()
     run = Run(
@@ -73,6 +75,7 @@ async def _new_run(parts: Parts, thread_id: str, body: RunOptions, resources: To
         response_format=body.response_format or assistant.response_format,
         tool_choice=body.tool_choice or "auto",
         parallel_tool_calls=body.parallel_tool_calls,
+        x_model_file=answering.file_name,
     )
     _check_tool_choice(run)
     if run.truncation_strategy.type == "last_messages" and run.truncation_strategy.last_messages is None:
@@ -112,8 +115,11 @@ async def _check_purpose(parts: Parts, run: Run, messages: list[CreateMessage]) 
         raise RequestError("Run creation requires a Thread with a user message or an assistant with instructions.", code="invalid_thread")
 
 
-def _stream(parts: Parts, run_id: str, start: int = 0, *, with_search_content: bool = False) -> Response:
-    return stream_response(parts.supervisor.read(run_id, start, patience_s=parts.heartbeat_s), with_search_content=with_search_content)
+def _stream(parts: Parts, run_id: str, start: int = 0, *, with_search_content: bool = False, headers: Mapping[str, str] | None = None) -> Response:
+    events = parts.supervisor.read(run_id, start, patience_s=parts.heartbeat_s)
+    answer = stream_response(events, with_search_content=with_search_content)
+    answer.headers.update(headers or {})
+    return answer
 
 
 @router.post("/runs", response_model=None)
@@ -130,7 +136,9 @@ async def create_thread_and_run(body: CreateThreadAndRun, parts: PartsDep, respo
     await _check_purpose(parts, run, body.thread.messages)
     run = await parts.supervisor.create(run, store=parts.store, changes=plan.changes, require=plan.require, thread=thread)
     plan.start(parts.ingestion)
-    return _stream(parts, run.id) if body.stream else _polled(run, response)
+    ignored = ignored_header("createThreadAndRun", body)
+    response.headers.update(ignored)
+    return _stream(parts, run.id, headers=ignored) if body.stream else _polled(run, response)
 
 
 @router.post("/{thread_id}/runs", response_model=None)
@@ -147,7 +155,9 @@ async def create_run(
         await _check_purpose(parts, run, body.additional_messages or [])
         run = await parts.supervisor.create(run, store=parts.store, changes=plan.changes, require=plan.require)
     plan.start(parts.ingestion)
-    return _stream(parts, run.id, with_search_content=bool(include)) if body.stream else _polled(run, response)
+    ignored = ignored_header("createRun", body)
+    response.headers.update(ignored)
+    return _stream(parts, run.id, with_search_content=bool(include), headers=ignored) if body.stream else _polled(run, response)
 
 
 @router.get("/{thread_id}/runs")

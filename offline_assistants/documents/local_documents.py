@@ -16,7 +16,7 @@ from offline_assistants.documents.chunking import chunk_tokens
 from offline_assistants.documents.embedder_process import EmbedderProcess, Urgency
 from offline_assistants.documents.parser_process import ParserProcess
 from offline_assistants.errors import SearchError
-from offline_assistants.ports import Chunk, ParsedDocument
+from offline_assistants.ports import Chunk, ModelInfo, ParsedDocument
 
 _PIECE_CHARS = 1 << 16
 """Texts are tokenized in pieces of about this size, so that a question never waits for a whole book."""
@@ -35,6 +35,7 @@ class LocalDocuments:
         self,
         model_dir: Path,
         *,
+        model_id: str = "embedder",
         num_threads: int = 2,
         max_parsers: int = 2,
         parser_memory_bytes: int = 1 << 30,
@@ -43,8 +44,9 @@ class LocalDocuments:
         embedder_start_timeout_s: float = 120.0,
         embedder_timeout_s: float = 120.0,
     ) -> None:
-        """`max_text_chars`: the contract's five million tokens, at four characters each."""
+        """`model_id`: what the model is called. `max_text_chars`: the contract's five million tokens, at four characters each."""
         self._model_dir = model_dir
+        self._model_id = model_id
         self._model_name: str | None = None
         self._parser = ParserProcess(memory_bytes=parser_memory_bytes, timeout_s=parser_timeout_s, max_text_chars=max_text_chars, max_processes=max_parsers)
         self._embedder = EmbedderProcess(model_dir, num_threads=num_threads, start_timeout_s=embedder_start_timeout_s, request_timeout_s=embedder_timeout_s)
@@ -81,6 +83,21 @@ class LocalDocuments:
             borders.extend(array("I", (start + offset for offset in offsets)))
         # Seconds for a book of millions of words: not on the event loop.
         return await asyncio.to_thread(_chunk, text, borders, max_chunk_size_tokens, chunk_overlap_tokens)
+
+    async def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """The embedding model's tokens of each text. Raises SearchError."""
+        return [sum([len(await self._embedder.tokenize(text[start:end])) // 2 for start, end in _pieces(text)]) for text in texts]
+
+    async def list_models(self) -> list[ModelInfo]:
+        """The embedding model, if its folder holds one."""
+        return await asyncio.to_thread(self._describe)
+
+    def _describe(self) -> list[ModelInfo]:
+        if not (self._model_dir / "modules.json").is_file():
+            return []
+        files = [path.stat() for path in self._model_dir.rglob("*") if path.is_file()]
+        size_bytes, changed_at = sum(file.st_size for file in files), max(int(file.st_mtime) for file in files)
+        return [ModelInfo(self._model_id, changed_at, size_bytes, is_loaded=False, context_tokens=None, file_name=self._model_dir.name, is_packaged=True)]
 
     async def embed(self, texts: Sequence[str], *, is_query: bool = False) -> list[list[float]]:
         """One vector of length 1 for each text; queries go before all that is waiting. Raises SearchError."""

@@ -396,6 +396,8 @@ class Run(ApiObject):
     response_format: ResponseFormatOption = "auto"
     tool_choice: ToolChoice = "auto"
     parallel_tool_calls: bool = True
+    x_model_file: str | None = None
+    """Extension: the model's file, which `model` names or stands for."""
     attempt: int = 0
     """How often a server's end interrupted it."""
 

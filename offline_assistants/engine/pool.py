@@ -17,7 +17,7 @@ from offline_assistants.ports import Chat, Delta, ModelInfo, RawPrompt, Sampling
 
 
 class ModelFiles(Protocol):
-    """Where the pool learns which models there are. Both methods may block: the pool calls them on a thread of its own."""
+    """Where the pool learns which models there are. All methods may block: the pool calls them on a thread of its own."""
 
     def list_files(self) -> list[ModelFile]:
         """Every model on this machine, each id once."""
@@ -25,6 +25,10 @@ class ModelFiles(Protocol):
 
     def verify(self, model: ModelFile) -> None:
         """Raises ModelNotLoaded when the file is not what it should be."""
+        ...
+
+    def remove(self, model: ModelFile) -> None:
+        """Deletes the model's files. Raises RequestError when they are not the user's, or not in the models folder."""
         ...
 
 
@@ -82,6 +86,21 @@ class EnginePool:
     async def list_models(self) -> list[ModelInfo]:
         return [self._describe(file) for file in await self._list_files()]
 
+    async def find(self, model: str) -> ModelInfo:
+        return self._describe(await self._find(model))
+
+    async def remove(self, model: str) -> None:
+        async with self._loading:
+            file = await self._find(model)
+            if self._num_users.get(model):
+                raise EngineBusy(f"The model '{model}' is answering. Remove it when its answers have ended.")
+            engine = self._engines.pop(model, None)
+            try:
+                await asyncio.get_running_loop().run_in_executor(self._disk, self._files.remove, file)
+            finally:
+                if engine is not None:
+                    await engine.close()
+
     def _describe(self, file: ModelFile) -> ModelInfo:
         engine = self._engines.get(file.model_id)
         if engine is not None and engine.context_tokens is not None:
@@ -122,8 +141,7 @@ class EnginePool:
         for file in files:
             if file.model_id == model:
                 return file
-        known = ", ".join(file.model_id for file in files) or "none; put a GGUF file into the models folder"
-        raise ModelNotFound(f"There is no model {model!r} on this machine. Models: {known}.", param="model")
+        raise ModelNotFound.named(model, [file.model_id for file in files])
 
     async def _unload_one(self) -> None:
         idle = next((model for model in self._engines if not self._num_users.get(model)), None)
@@ -139,4 +157,13 @@ class EnginePool:
 
 
 def _info(file: ModelFile, context_tokens: int | None, *, is_loaded: bool) -> ModelInfo:
-    return ModelInfo(file.model_id, file.created_at, file.size_bytes, is_loaded, context_tokens)
+    return ModelInfo(
+        file.model_id,
+        file.created_at,
+        file.size_bytes,
+        is_loaded,
+        context_tokens,
+        file_name=file.path.name,
+        is_packaged=file.sha256 is not None,
+        is_damaged=file.problem is not None,
+    )

@@ -9,7 +9,7 @@ from hashlib import blake2b
 from pathlib import PurePath
 
 from offline_assistants.errors import InvalidFile, UnsupportedFile
-from offline_assistants.ports import Chunk, ParsedDocument
+from offline_assistants.ports import Chunk, ModelInfo, ParsedDocument
 
 _SUFFIXES = frozenset({".txt", ".md", ".py", ".html", ".json", ".pdf"})
 _WINDOW_TOKENS = 128
@@ -55,6 +55,12 @@ class HashDocuments:
     async def embed(self, texts: Sequence[str], *, is_query: bool = False) -> list[list[float]]:
         """Vectors of length 1, none of them with negative parts: no words in common, no similarity (but for chance)."""
         return [self._vector(text) for text in texts]
+
+    async def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        return [len(text.split()) for text in texts]
+
+    async def list_models(self) -> list[ModelInfo]:
+        return [ModelInfo("hash-embedder", created_at=0, size_bytes=0, is_loaded=True, context_tokens=None, file_name="hash-embedder")]
 
     def _vector(self, text: str) -> list[float]:
         counts = [0.0] * self._dimensions

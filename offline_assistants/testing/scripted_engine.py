@@ -173,12 +173,20 @@ class ScriptedEngine:
     async def list_models(self) -> list[ModelInfo]:
         return [self._info(model) for model in self.models]
 
+    async def find(self, model: str) -> ModelInfo:
+        self._check(model)
+        return self._info(model)
+
+    async def remove(self, model: str) -> None:
+        self._check(model)
+        self.models = tuple(each for each in self.models if each != model)
+
     def _check(self, model: str) -> None:
         if model not in self.models:
-            raise ModelNotFound(f"There is no model {model!r} on this machine. Models: {', '.join(self.models)}.", param="model")
+            raise ModelNotFound.named(model, self.models)
 
     def _info(self, model: str) -> ModelInfo:
-        return ModelInfo(model, created_at=0, size_bytes=0, is_loaded=True, context_tokens=self.context_tokens)
+        return ModelInfo(model, created_at=0, size_bytes=0, is_loaded=True, context_tokens=self.context_tokens, file_name=f"{model}.gguf")
 
     async def _perform(self, act: _Say | _Call | _Fail | _Wait, performance: _Performance) -> AsyncGenerator[Delta]:
         match act:

@@ -112,8 +112,3 @@ def test_a_file_over_the_limit_is_refused(tmp_path) -> None:
     live.stop()
 
     assert error.value.body["param"] == "file"
-
-
-def test_models_are_listed_and_shown(client: openai.OpenAI) -> None:
-    assert [model.id for model in client.models.list()] == ["scripted"]
-    assert client.models.retrieve("scripted").owned_by == "offline-assistants"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from offline_assistants.catalog import Catalog
-from offline_assistants.errors import ModelNotLoaded
+from offline_assistants.errors import ModelNotLoaded, RequestError
 
 
 def gguf(context_tokens: int = 2048, kind: str = "model") -> bytes:
@@ -102,6 +103,56 @@ def test_the_same_name_twice_is_one_model_and_the_first_folder_wins(tmp_path: Pa
     (model,) = Catalog(models, tmp_path / "more", catalog_path=no_packages).list_files()
 
     assert model.path == first
+
+
+class TestRemoving:
+    def test_a_model_goes_with_all_its_parts_and_nothing_else(self, models: Path, no_packages: Path):
+        for name in ("huge-00001-of-00002", "huge-00002-of-00002", "huge-other"):
+            write(models / "sub" / f"{name}.gguf", gguf())
+        catalog = Catalog(models, catalog_path=no_packages)
+
+        catalog.remove(next(model for model in catalog.list_files() if model.model_id == "huge"))
+
+        assert ids(catalog) == ["huge-other"]
+
+    def test_of_a_link_only_the_link_goes(self, tmp_path: Path, models: Path, no_packages: Path):
+        target = write(tmp_path / "elsewhere.gguf", gguf())
+        models.mkdir(parents=True, exist_ok=True)
+        (models / "linked.gguf").symlink_to(target)
+        catalog = Catalog(models, catalog_path=no_packages)
+
+        catalog.remove(catalog.list_files()[0])
+
+        assert target.is_file()
+        assert ids(catalog) == []
+
+    def test_nothing_is_deleted_through_a_linked_folder(self, tmp_path: Path, models: Path, no_packages: Path):
+        target = write(tmp_path / "elsewhere" / "mine.gguf", gguf())
+        models.mkdir(parents=True, exist_ok=True)
+        (models / "folder").symlink_to(target.parent)
+        catalog = Catalog(models, catalog_path=no_packages)
+        (model,) = Catalog(target.parent, catalog_path=no_packages).list_files()
+
+        with pytest.raises(RequestError, match="out of the models folder"):
+            catalog.remove(replace(model, path=models / "folder" / "mine.gguf"))
+        assert target.is_file()
+
+    def test_a_packaged_model_stays(self, models: Path, no_packages: Path):
+        path = write(models / "m.gguf", gguf())
+        catalog = Catalog(models, catalog_path=no_packages)
+
+        with pytest.raises(RequestError, match="Uninstall that package"):
+            catalog.remove(replace(catalog.list_files()[0], sha256="0" * 64))
+        assert path.is_file()
+
+    def test_a_file_that_was_replaced_is_read_again(self, models: Path, no_packages: Path):
+        path = write(models / "m.gguf", b"nothing")
+        catalog = Catalog(models, catalog_path=no_packages)
+        damaged = catalog.list_files()[0].problem
+
+        path.write_bytes(gguf())
+
+        assert (damaged is None, catalog.list_files()[0].problem) == (False, None)
 
 
 class TestPackaged:

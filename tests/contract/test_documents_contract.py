@@ -66,6 +66,24 @@ async def test_text_comes_out_as_it_went_in(documents: Documents):
     assert parsed.text == "Grüße, 世界 😀\nsecond line\nthird"
 
 
+async def test_tokens_are_counted_text_by_text(documents: Documents):
+    counts = await documents.count_tokens(["", "one", "one two three", "Grüße, 世界"])
+
+    assert counts[:3] == [0, 1, 3]
+    assert counts[3] > 1
+
+
+async def test_the_embedding_model_has_a_name(documents: Documents):
+    (model,) = await documents.list_models()
+
+    assert model.model_id
+    assert model.file_name
+
+
+async def test_a_folder_without_a_model_has_none_to_name(parser: LocalDocuments):
+    assert await parser.list_models() == []
+
+
 @pytest.mark.parametrize("content", [b"", b" \n\t\n "])
 async def test_a_file_without_text_is_invalid(documents: Documents, content: bytes):
     with pytest.raises(InvalidFile):

@@ -228,6 +228,13 @@ class TestEveryEngine:
         assert loaded.context_tokens == CONTEXT_TOKENS
         assert loaded in await engines.list_models()
 
+    async def test_a_model_is_found_by_its_name(self, engines: Engines) -> None:
+        assert (await engines.find(STARTER)).file_name.endswith(".gguf")
+        with pytest.raises(ModelNotFound, match=STARTER):
+            await engines.find("gpt-4o")
+        with pytest.raises(ModelNotFound):
+            await engines.remove("gpt-4o")
+
     async def test_closing_the_iterator_leaves_the_engine_ready(self, engines: Engines) -> None:
         async with aclosing(engines.generate(STARTER, user("Tell a long story."), SamplingParams(temperature=0))) as deltas:  # pyright: ignore
             await anext(deltas)
@@ -503,6 +510,23 @@ class TestLlama:
             loaded = [model.model_id for model in await pool.list_models() if model.is_loaded]
 
         assert loaded == ["second"]
+
+    async def test_a_model_is_removed_once_it_has_answered(self, tmp_path: Path) -> None:
+        packaged = Catalog(tmp_path).list_files()[0].path
+        (tmp_path / "second.gguf").symlink_to(packaged)
+
+        async with EnginePool(Catalog(tmp_path), EngineOptions(max_context_tokens=512)) as pool:
+            async with aclosing(pool.generate("second", user("Tell a long story."), SamplingParams(temperature=0))) as deltas:
+                await anext(deltas)
+                with pytest.raises(EngineBusy, match="is answering"):
+                    await pool.remove("second")
+            await pool.remove("second")
+            with pytest.raises(RequestError, match="package"):
+                await pool.remove(STARTER)
+
+            assert pool.process_ids == []
+            assert [model.model_id for model in await pool.list_models()] == [STARTER]
+        assert packaged.is_file()
 
     async def test_a_damaged_file_is_listed_and_says_what_is_wrong_when_it_is_asked_for(self, tmp_path: Path) -> None:
         content = Catalog(tmp_path).list_files()[0].path.read_bytes()
