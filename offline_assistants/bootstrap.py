@@ -36,6 +36,7 @@ from offline_assistants.file_search.search_index import SearchIndex
 from offline_assistants.ingestion import Ingestion
 from offline_assistants.ports import Documents, Engines, Sandbox
 from offline_assistants.runs.history import History
+from offline_assistants.runs.pictures import PictureReader
 from offline_assistants.runs.prompts import PromptBuilder, RunLimits
 from offline_assistants.runs.runner import Runner
 from offline_assistants.runs.search import FileSearch
@@ -116,7 +117,7 @@ def _join(
     tools = BuiltinTools(store=store, blobs=blobs, sandbox=sandbox, search=search, ids=ids, now=_now, code_timeout_s=settings.code_timeout_s)
     limits = RunLimits(max_tool_rounds=settings.max_tool_rounds, max_repeated_calls=settings.max_repeated_calls)
     counts = TokenCounts(engines)
-    prompts = PromptBuilder(engines=engines, counts=counts, history=history, limits=limits)
+    prompts = PromptBuilder(engines=engines, counts=counts, history=history, pictures=PictureReader(store=store, blobs=blobs), limits=limits)
     runner = Runner(engines=engines, tools=tools, history=history, prompts=prompts, ids=ids, max_answer_tokens=settings.max_answer_tokens)
     ingestion = Ingestion(store=store, blobs=blobs, documents=documents, index=index, ids=ids, now=_now)
     uploads = Uploads(store=store, blobs=blobs, ids=ids, now=_now, max_upload_bytes=settings.max_upload_bytes)

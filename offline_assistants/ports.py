@@ -35,6 +35,19 @@ class ChatToolCall:
 
 
 @dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture in a message."""
+
+    offset: int
+    """Where it stands in the message's `content`, in characters."""
+    source: str = ""
+    """The file id or URL that it is read from, until it has been read."""
+    content: bytes = b""
+    """PNG, JPEG, GIF or WebP."""
+    mime: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ChatMessage:
     role: Literal["system", "user", "assistant", "tool"]
     content: str
@@ -42,6 +55,8 @@ class ChatMessage:
     """What an assistant called in this turn, after its `content`."""
     tool_call_id: str | None = None
     """For role "tool": the call that this is the result of."""
+    pictures: tuple[Picture, ...] = ()
+    """In order of `offset`. Only for a model whose `picture_tokens` are known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +171,8 @@ class ModelInfo:
     """It came with a package, and only goes with it."""
     is_damaged: bool = False
     """It cannot be loaded."""
+    picture_tokens: int | None = None
+    """What one picture takes of the context, at most; None for a model that cannot see, or is not loaded."""
 
 
 class Engines(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,10 +16,12 @@ from offline_assistants.domain.objects import (
     File,
     FileSearchResources,
     ImageFilePart,
+    ImageUrlPart,
     Tool,
     ToolResources,
     VectorStore,
 )
+from offline_assistants.domain.pictures import check_url
 from offline_assistants.errors import NotFound, RequestError
 from offline_assistants.ingestion import FileToAdd, Ingestion, Plan
 from offline_assistants.store.changes import Change, Exists, Precondition
@@ -88,9 +91,12 @@ async def _plan_stores(parts: Parts, plan: ResourcesPlan, asked: FileSearchResou
     return [made.store.id for made in plan.stores]
 
 
-def plan_pictures(plan: ResourcesPlan, messages: Sequence[CreateMessage]) -> None:
-    """A picture that a message shows has to be there when the message is kept."""
+async def plan_pictures(plan: ResourcesPlan, messages: Sequence[CreateMessage]) -> None:
+    """A picture that a message shows has to be there when the message is kept. Raises RequestError for a URL that never can be read."""
     parts = [part for message in messages if not isinstance(message.content, str) for part in message.content]
+    for part in parts:
+        if isinstance(part, ImageUrlPart):
+            await asyncio.to_thread(check_url, part.image_url.url)
     plan.require += [Exists(File, part.image_file.file_id, unknown_file(part.image_file.file_id)) for part in parts if isinstance(part, ImageFilePart)]
 
 

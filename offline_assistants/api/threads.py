@@ -50,7 +50,7 @@ async def plan_thread(parts: Parts, body: CreateThread) -> tuple[Thread, Resourc
     plan = await plan_resources(parts, body.tool_resources)
     messages = [(each, new_message(parts, "", each)) for each in body.messages]
     await plan_attachments(parts, plan, [attachment for each, _ in messages for attachment in each.attachments or []])
-    plan_pictures(plan, body.messages)
+    await plan_pictures(plan, body.messages)
     thread = Thread(id=parts.ids.new("thread_"), created_at=parts.now(), metadata=body.metadata or {}, tool_resources=plan.resources)
     plan.changes.append(Put(thread))
     plan.changes += [Put(message.model_copy(update={"thread_id": thread.id})) for _, message in messages]
@@ -61,7 +61,7 @@ async def plan_messages(parts: Parts, thread: Thread, bodies: list[CreateMessage
     """Messages for a thread that exists; what their attachments change of the thread is among the plan's changes."""
     plan = ResourcesPlan(thread.tool_resources)
     await plan_attachments(parts, plan, [attachment for body in bodies for attachment in body.attachments or []])
-    plan_pictures(plan, bodies)
+    await plan_pictures(plan, bodies)
     messages = [new_message(parts, thread.id, body) for body in bodies]
     plan.require.append(Exists(Thread, thread.id, unknown_thread(thread.id)))
     if plan.resources != thread.tool_resources:

@@ -15,6 +15,7 @@ from offline_assistants.domain.objects import (
     FileCitationAnnotation,
     FileSearchCall,
     FunctionCall,
+    ImageFilePart,
     ImageOutput,
     LogsOutput,
     Message,
@@ -26,7 +27,7 @@ from offline_assistants.domain.objects import (
     ToolCallsDetails,
     Truncation,
 )
-from offline_assistants.ports import ChatMessage, ChatToolCall
+from offline_assistants.ports import ChatMessage, ChatToolCall, Picture
 from offline_assistants.store.duckdb_store import DuckDBStore
 
 PAGE = 50
@@ -43,8 +44,12 @@ class Turn:
     message_ids: tuple[str, ...] = ()
     """The thread's messages that are in it."""
 
+    @property
+    def num_pictures(self) -> int:
+        return sum(len(message.pictures) for message in self.messages)
+
     def text(self) -> str:
-        """All that has to be counted."""
+        """All that has to be counted, but for pictures."""
         return "\n".join(f"{m.content}\n" + "\n".join(f"{call.name} {call.arguments}" for call in m.tool_calls) for m in self.messages)
 
     def num_calls(self) -> int:
@@ -156,7 +161,7 @@ class _StepsBackwards:
 
 def turn_of(message: Message, *, is_required: bool = False) -> Turn:
     """A message alone."""
-    return Turn((ChatMessage(role=message.role, content=model_text(message)),), is_required, (message.id,))
+    return Turn((chat_message(message),), is_required, (message.id,))
 
 
 def _run_turns(steps: Sequence[RunStep], messages: Sequence[Message]) -> list[Turn]:
@@ -180,8 +185,19 @@ def _run_turns(steps: Sequence[RunStep], messages: Sequence[Message]) -> list[Tu
     return [*turns, turn_of(said)] if said is not None else turns
 
 
+def chat_message(message: Message) -> ChatMessage:
+    """A message as a turn of the chat; a client's pictures are named, and have yet to be read."""
+    pictures: list[Picture] = []
+    for index, part in enumerate(message.content):
+        if message.run_id is None and not isinstance(part, TextPart):
+            before = message.model_copy(update={"content": [*message.content[:index], part]})
+            source = part.image_file.file_id if isinstance(part, ImageFilePart) else part.image_url.url
+            pictures.append(Picture(len(model_text(before)), source))
+    return ChatMessage(role=message.role, content=model_text(message), pictures=tuple(pictures))
+
+
 def model_text(message: Message) -> str:
-    """A message as its author wrote it: without the markers of citations. Images are named, since a text model cannot see them."""
+    """A message as its author wrote it: without the markers of citations. Where a client's picture stands, the text is empty."""
     parts: list[str] = []
     for part in message.content:
         if isinstance(part, TextPart):
@@ -190,8 +206,8 @@ def model_text(message: Message) -> str:
                 if isinstance(annotation, FileCitationAnnotation) and annotation.end_index <= end:
                     value, end = value[: annotation.start_index] + value[annotation.end_index :], annotation.start_index
             parts.append(value)
-        elif message.role == "user":
-            parts.append(f"[{part.type}: this model cannot see images]")
+        elif message.run_id is None:
+            parts.append("")
     return "\n".join(parts)
 
 

@@ -11,6 +11,7 @@ from offline_assistants.domain.prompt import Counted, answer_reserve, fit
 from offline_assistants.errors import ContextOverflow, OfflineAssistantsError
 from offline_assistants.ports import Chat, ChatMessage, Engines, ModelInfo, ResponseFormat
 from offline_assistants.runs.history import History, Turn
+from offline_assistants.runs.pictures import PictureReader
 from offline_assistants.runs.progress import Progress
 from offline_assistants.runs.token_counts import TokenCounts
 from offline_assistants.runs.tool_calls import ToolSetting, tool_choice, tool_specs
@@ -72,16 +73,18 @@ class _Thread:
 class PromptBuilder:
     """Builds the prompt of each round anew from the store."""
 
-    def __init__(self, *, engines: Engines, counts: TokenCounts, history: History, limits: RunLimits) -> None:
+    def __init__(self, *, engines: Engines, counts: TokenCounts, history: History, pictures: PictureReader, limits: RunLimits) -> None:
         self._engines = engines
         self._counts = counts
         self._history = history
+        self._pictures = pictures
         self._limits = limits
 
     async def build(self, run: Run, progress: Progress, setting: ToolSetting, *, num_used_tokens: int, spare_share: float = 0.0) -> Prompt:
         """`num_used_tokens`: prompt tokens of the rounds before, which count against the run's limit. `spare_share` of the context stays free.
 
-        Raises PromptLimitReached when the required turns exceed that limit, PromptTooLong when they exceed the context, and what Engines.measure raises.
+        Raises PromptLimitReached when the required turns exceed that limit, PromptTooLong when they exceed the context, RequestError for a picture that
+        cannot be seen, and what Engines.measure raises.
         """
         model = await self._engines.load(run.model)
         context_tokens = model.context_tokens or 0
@@ -100,7 +103,8 @@ class PromptBuilder:
         first_own = len(thread.turns) - thread.num_own
         used = fixed + sum(thread.counted[index].num_tokens for index in kept if index >= first_own or thread.counted[index].is_required)
         truncation = await self._truncation(run, thread, kept, num_cut)
-        return Prompt(_with_turns(frame, [thread.turns[index] for index in kept]), context_tokens, used, truncation)
+        chat = await self._pictures.fill(_with_turns(frame, [thread.turns[index] for index in kept]), model, run.thread_id)
+        return Prompt(chat, context_tokens, used, truncation)
 
     async def _read(self, run: Run, model: ModelInfo, budget: int) -> _Thread:
         """The newest turns, up to what the budget holds and one stretch more; where there are older ones, the thread's opening and what it asks for last."""
@@ -130,7 +134,8 @@ class PromptBuilder:
             await self._add(thread, model, [turn])
 
     async def _add(self, thread: _Thread, model: ModelInfo, turns: Sequence[Turn]) -> None:
-        thread.add_older(turns, await self._counts.of_texts(model, [turn.text() for turn in turns]))
+        counts = await self._counts.of_texts(model, [turn.text() for turn in turns])
+        thread.add_older(turns, [count + (model.picture_tokens or 0) * turn.num_pictures for count, turn in zip(counts, turns, strict=True)])
 
     async def _shorten(self, thread: _Thread, model: ModelInfo, budget: int) -> int:
         """Outputs of code that would fill the prompt lose their middle, and the model reads so. Returns how many characters are left out."""

@@ -81,10 +81,11 @@ class Turn:
 class ScriptedEngine:
     """Turns are used up in the order in which they were scripted, whichever model is asked; with none left, the answer repeats the last message."""
 
-    def __init__(self, *models: str, context_tokens: int = 8192) -> None:
-        """`models`: the ids that a request may name; one called "scripted" when none is given."""
+    def __init__(self, *models: str, context_tokens: int = 8192, picture_tokens: int | None = None) -> None:
+        """`models`: the ids that a request may name; one called "scripted" when none is given. `picture_tokens`: they see, and a picture takes so many."""
         self.models = models or ("scripted",)
         self.context_tokens = context_tokens
+        self.picture_tokens = picture_tokens
         self.chats: list[Chat] = []
         """Every chat that was generated from, in order."""
         self.raw_prompts: list[RawPrompt] = []
@@ -164,6 +165,7 @@ class ScriptedEngine:
         if isinstance(prompt, RawPrompt):
             return max(1, len(_text(prompt).split()))
         words = sum(len(message.content.split()) + sum(len(call.arguments.split()) for call in message.tool_calls) for message in prompt.messages)
+        words += (self.picture_tokens or 0) * sum(len(message.pictures) for message in prompt.messages)
         return words + 2 * len(prompt.messages) + sum(len(tool.description.split()) for tool in prompt.tools) + 1
 
     async def load(self, model: str) -> ModelInfo:
@@ -186,7 +188,15 @@ class ScriptedEngine:
             raise ModelNotFound.named(model, self.models)
 
     def _info(self, model: str) -> ModelInfo:
-        return ModelInfo(model, created_at=0, size_bytes=0, is_loaded=True, context_tokens=self.context_tokens, file_name=f"{model}.gguf")
+        return ModelInfo(
+            model,
+            created_at=0,
+            size_bytes=0,
+            is_loaded=True,
+            context_tokens=self.context_tokens,
+            file_name=f"{model}.gguf",
+            picture_tokens=self.picture_tokens,
+        )
 
     async def _perform(self, act: _Say | _Call | _Fail | _Wait, performance: _Performance) -> AsyncGenerator[Delta]:
         match act:
