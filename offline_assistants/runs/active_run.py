@@ -85,6 +85,8 @@ class ActiveRun:
         """What the model does not read in this round."""
         self.step: RunStep | None = None
         self.message: Message | None = None
+        self.call_drafts: dict[int, Callable[[], ToolCall]] = {}
+        """By its index in the open step, what a tool call that is being carried out has brought by now."""
         self._draft: Callable[[], dict[str, Any]] = dict
         self._store = store
         self._ids = ids
@@ -163,9 +165,17 @@ class ActiveRun:
                 case _:
                     status = "completed"
             error = LastError(code=run.last_error.code, message=run.last_error.message) if run.last_error else None
-            step = self.step.model_copy(update={"status": status, f"{status}_at": now, "last_error": error, "usage": self.step.usage or self.open_usage})
+            usage = self.step.usage or self.open_usage
+            fields = {"status": status, f"{status}_at": now, "last_error": error, "usage": usage, "step_details": self._details_by_now(self.step)}
+            step = self.step.model_copy(update=fields)
             closing.append(StreamEvent(f"thread.run.step.{status}", step))
         return closing
+
+    def _details_by_now(self, step: RunStep) -> StepDetails:
+        if not isinstance(step.step_details, ToolCallsDetails):
+            return step.step_details
+        calls = [self.call_drafts[index]() if index in self.call_drafts else call for index, call in enumerate(step.step_details.tool_calls)]
+        return ToolCallsDetails(tool_calls=calls)
 
     @_uninterrupted
     async def open_message(self, draft: Callable[[], dict[str, Any]]) -> Message:
@@ -224,7 +234,7 @@ class ActiveRun:
         async with self._lock:
             step = self._open_step().model_copy(update={"step_details": ToolCallsDetails(tool_calls=tool_calls), "usage": usage})
             await self._save(Put(step))
-            self.step = step
+            self.step, self.call_drafts = step, {}
 
     @_uninterrupted
     async def close_tool_calls(self, tool_calls: list[ToolCall], usage: Usage) -> None:

@@ -133,6 +133,7 @@ class Runner:
             await active.tell(TokenLimitReached(reason="max_completion_tokens", usage=active.usage))
         if active.is_over:
             return False
+        setting = await self._tools.setting(active.run)  # files may have come and gone while the model spoke
         return await self._carry_out(active, this_round, setting, prompt)
 
     def _completion_budget(self, active: ActiveRun) -> int:

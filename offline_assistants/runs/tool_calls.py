@@ -69,8 +69,14 @@ class ToolSetting:
 class CodeResult:
     """What one execution has brought so far."""
 
+    call_id: str
+    code: str
     outputs: list[CodeOutput] = field(default_factory=list[CodeOutput])
     files: list[CodeFile] = field(default_factory=list[CodeFile])
+
+    def call(self) -> CodeInterpreterCall:
+        details = CodeInterpreterDetails(input=self.code, outputs=list(self.outputs), files=list(self.files))
+        return CodeInterpreterCall(id=self.call_id, code_interpreter=details)
 
 
 class BuiltinTools:
@@ -113,7 +119,8 @@ class BuiltinTools:
 
     async def run_code(self, active: ActiveRun, *, index: int, call_id: str, code: str, files: tuple[File, ...]) -> CodeInterpreterCall:
         """Run `code` in the thread's session, announcing logs, images and files as they come. What goes wrong becomes text that the model sees."""
-        result, thread_id = CodeResult(), active.run.thread_id
+        result, thread_id = CodeResult(call_id, code), active.run.thread_id
+        active.call_drafts[index] = result.call
         try:
             held = await self._sandbox.files_of(thread_id)
             given = [each for file in files if file.id not in (held or ()) and (each := await self._input(file)) is not None]
@@ -127,7 +134,7 @@ class BuiltinTools:
         except SandboxError as error:
             log.warning("run %s: %s", active.run.id, error.message)
             self._say(active, index, result, f"The sandbox failed, this is not an error of the program: {error.message}\n")
-        return CodeInterpreterCall(id=call_id, code_interpreter=CodeInterpreterDetails(input=code, outputs=result.outputs, files=result.files))
+        return result.call()
 
     async def _input(self, file: File, path: str | None = None) -> SandboxFile | None:
         """None for a file that was deleted a moment ago: the code does not find it."""
