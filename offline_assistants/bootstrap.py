@@ -138,6 +138,7 @@ def _join(
         run_expires_after_s=settings.run_expires_after_s,
         max_file_bytes=settings.max_file_bytes,
         heartbeat_s=settings.heartbeat_s,
+        max_answer_tokens=settings.max_answer_tokens,
     )
 
 

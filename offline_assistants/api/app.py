@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from offline_assistants import __version__
-from offline_assistants.api import assistants, faults, files, messages, models, runs, threads, uploads, vector_stores
+from offline_assistants.api import assistants, chat_completions, completions, embeddings, faults, files, messages, models, runs, threads, uploads, vector_stores
 from offline_assistants.api.guard import Guard
 from offline_assistants.api.parts import Parts
 
@@ -18,6 +18,6 @@ def build_api(parts: Parts, *, allowed_hosts: Sequence[str] = ()) -> ASGIApp:
     app = FastAPI(title="offline-assistants", version=__version__, docs_url=None, redoc_url=None)
     app.state.parts = parts
     faults.install(app)
-    for module in (assistants, runs, messages, threads, files, uploads, vector_stores, models):
+    for module in (assistants, runs, messages, threads, files, uploads, vector_stores, models, chat_completions, completions, embeddings):
         app.include_router(module.router)
     return Guard(app, allowed_hosts=allowed_hosts)

@@ -100,15 +100,16 @@ def describe(problem: dict[str, Any], body: object) -> tuple[str, str | None, st
         return f"Missing required parameter: '{param}'.", param, "missing_required_parameter"
     if kind == "extra_forbidden":
         return f"Unknown parameter: '{param}'.", param, "unknown_parameter"
+    told_by = str(context.get("discriminator", "'type'")).strip("'")
     if kind in ("literal_error", "enum", "union_tag_invalid"):
         expected = str(context.get("expected") or context.get("expected_tags", "")).replace(" or ", ", ")
         value = given if kind != "union_tag_invalid" else context.get("tag")
-        param = param if kind != "union_tag_invalid" else f"{param}.type"
+        param = param if kind != "union_tag_invalid" else f"{param}.{told_by}"
         return f"Invalid value: '{value}'. Supported values are: {expected}.", param, "invalid_value"
     if kind == "object_above_max_properties":
         return f"Invalid '{param}': {problem['msg']}", param, kind
     if kind == "union_tag_not_found":
-        return f"Missing required parameter: '{param}.type'.", f"{param}.type", "missing_required_parameter"
+        return f"Missing required parameter: '{param}.{told_by}'.", f"{param}.{told_by}", "missing_required_parameter"
     if kind.endswith(("_type", "_parsing")):
         expected = _EXPECTED.get(kind.rsplit("_", 1)[0], "another type")
         return f"Invalid type for '{param}': expected {expected}, but got {_TYPE_NAMES.get(type(given), 'something else')} instead.", param, "invalid_type"

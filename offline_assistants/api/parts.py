@@ -48,6 +48,7 @@ class Parts:
     run_expires_after_s: int
     max_file_bytes: int
     heartbeat_s: float
+    max_answer_tokens: int
     attaching: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while attachments are turned into files of a thread, so that two messages at once do not make two vector stores for it."""
 

@@ -10,7 +10,21 @@ Clock = Callable[[], int]
 """The present, in integer Unix seconds."""
 
 _ALPHABET = string.ascii_letters + string.digits
-_LENGTHS = {"asst_": 24, "thread_": 24, "msg_": 24, "run_": 24, "step_": 24, "call_": 24, "file-": 22, "vs_": 24, "vsfb_": 32, "upload_": 32, "part_": 32}
+_LENGTHS = {
+    "asst_": 24,
+    "thread_": 24,
+    "msg_": 24,
+    "run_": 24,
+    "step_": 24,
+    "call_": 24,
+    "file-": 22,
+    "vs_": 24,
+    "vsfb_": 32,
+    "upload_": 32,
+    "part_": 32,
+    "chatcmpl-": 29,
+    "cmpl-": 29,
+}
 _HEX = frozenset({"vsfb_", "upload_", "part_"})
 
 

@@ -9,6 +9,7 @@ from importlib.resources import files
 from types import MappingProxyType
 from typing import Generic, TypeVar
 
+from offline_assistants.domain.chat_completions import ChatCompletion
 from offline_assistants.domain.objects import (
     ApiObject,
     Assistant,
@@ -70,8 +71,8 @@ class Table:
         return {"table": self.name, "columns": ", ".join(self.columns), "lists": ", ".join(f"unnest(?::{sql_type}[])" for sql_type in types)}
 
 
-def _roots(name: str, noun: str) -> Table:
-    return Table(name, noun, {"created_at": "created_at", "project": "project"})
+def _roots(name: str, noun: str, *, created: str = "created_at") -> Table:
+    return Table(name, noun, {"created_at": created, "project": "project"})
 
 
 def _children(name: str, noun: str, root: type[RootObject], *parents: str) -> Table:
@@ -92,6 +93,7 @@ TABLES: Mapping[type[ApiObject], Table] = {
     VectorStore: _roots("vector_stores", "vector store"),
     VectorStoreFile: _children("vector_store_files", "vector store file", VectorStore, "vector_store_id", "file_id", "batch_id"),
     VectorStoreFileBatch: _children("vector_store_file_batches", "vector store file batch", VectorStore, "vector_store_id"),
+    ChatCompletion: _roots("chat_completions", "chat completion", created="created"),
     ActiveRun: Table("active_runs", "active run", {"run_id": "run_id"}, Thread),
 }
 
@@ -113,8 +115,8 @@ class Condition:
     sql: str = "true"
     values: tuple[object, ...] = ()
 
-    def also(self, sql: str, value: object) -> Condition:
-        return Condition(f"{self.sql} AND {sql}", (*self.values, value))
+    def also(self, sql: str, *values: object) -> Condition:
+        return Condition(f"{self.sql} AND {sql}", (*self.values, *values))
 
 
 @dataclass(frozen=True)
@@ -136,16 +138,25 @@ class Selection(Generic[T]):
 
 
 def select(cls: type[T], parent: Equal, where: Mapping[str, str | None] = MappingProxyType({})) -> Selection[T]:
-    """`parent` compares columns, `where` top-level fields (None: null or absent). Raises ValueError for names that there are not."""
+    """`parent` compares columns, `where` top-level fields (None: null or absent) and what is in them: "metadata.KEY", whatever the key is.
+
+    Raises ValueError for names that there are not.
+    """
     family = wanted = Condition()
     for column, value in parent.items():
         if column not in TABLES[cls].columns:
             raise ValueError(f"{TABLES[cls].name} has no column {column}")
         family = family.also(f"{column} = ?", value)
-    for field, value in where.items():
+    for name, value in where.items():
+        field, inside, key = name.partition(".")
         if field not in cls.model_fields:
             raise ValueError(f"{cls.__name__} has no field {field}")
-        wanted = wanted.also(f"json_extract_string(doc, '$.{field}') IS NOT DISTINCT FROM ?", value)
+        if inside:
+            # A key comes from a client: as a parameter, and as a JSON pointer, in which any character can be written.
+            pointer = f"/{field}/{key.replace('~', '~0').replace('/', '~1')}"
+            wanted = wanted.also("json_extract_string(doc, ?) IS NOT DISTINCT FROM ?", pointer, value)
+        else:
+            wanted = wanted.also(f"json_extract_string(doc, '$.{field}') IS NOT DISTINCT FROM ?", value)
     return Selection(cls, family, wanted)
 
 
