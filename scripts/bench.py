@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
+import bench_retrieval
 import openai
 from bench_figures import Row
 from bench_sandbox import SandboxBench
@@ -148,6 +149,8 @@ BENCHES: dict[str, Callable[[], Bench]] = {"start": StartBench, "sandbox": Sandb
 
 
 def main() -> int:
+    if sys.argv[1:2] == ["retrieval"]:
+        return bench_retrieval.main()
     parser = argparse.ArgumentParser(prog="scripts/bench", description="Measure the server on this machine.")
     parser.add_argument("name", choices=sorted(BENCHES))
     parser.add_argument("--runs", type=int, default=3, help="how often; the median counts")
