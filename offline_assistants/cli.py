@@ -35,8 +35,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 models = typer.Typer(help="The models on this machine.", no_args_is_help=True)
+vector_stores = typer.Typer(help="The vector stores that file_search looks into.", no_args_is_help=True)
 sandbox = typer.Typer(help="The container that code_interpreter runs in.", no_args_is_help=True)
 app.add_typer(models, name="models")
+app.add_typer(vector_stores, name="vector-stores")
 app.add_typer(sandbox, name="sandbox")
 console = Console()
 errors = Console(stderr=True)
@@ -133,11 +135,14 @@ def list_models(*, as_json: bool = typer.Option(False, "--json", help="As JSON."
 
 async def _get(path: str) -> dict[str, Any]:
     async with _client() as client:
-        response = await client.get(path)
-        body = response.json()
-        if response.is_error:
-            raise OfflineAssistantsError(body["error"]["message"])
-        return body
+        return _answered(await client.get(path))
+
+
+def _answered(response: httpx.Response) -> dict[str, Any]:
+    body = response.json()
+    if response.is_error:
+        raise OfflineAssistantsError(body["error"]["message"])
+    return body
 
 
 @asynccontextmanager
@@ -158,6 +163,47 @@ async def _client() -> AsyncGenerator[httpx.AsyncClient]:
         httpx.AsyncClient(transport=httpx.ASGITransport(server.app), base_url="http://localhost", timeout=60) as client,
     ):
         yield client
+
+
+# ── vector-stores ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+REINDEX_POLL_S = 0.5
+
+
+@vector_stores.command("reindex")
+def reindex_vector_stores(vector_store_ids: Optional[list[str]] = typer.Argument(None, metavar="[ID]...", help="Default: all.")) -> None:  # noqa: UP045, B008 typer reads this form
+    """Rebuild the search indexes from the stored texts: after the embedding model was changed, or an index was lost."""
+    if not asyncio.run(_reindex(vector_store_ids or [])):
+        raise SystemExit(1)
+
+
+async def _reindex(vector_store_ids: list[str]) -> bool:
+    """Whether every file could be indexed."""
+    num_failed = 0
+    async with _client() as client:
+        for store_id in vector_store_ids or [store["id"] async for store in _listed(client, "/v1/vector_stores")]:
+            store = _answered(await client.post(f"/v1/vector_stores/{store_id}/reindex"))
+            with console.status("") as shown:
+                while store["status"] == "in_progress":
+                    counts = store["file_counts"]
+                    shown.update(f"{store_id}: {counts['total'] - counts['in_progress']} of {counts['total']} files")
+                    await asyncio.sleep(REINDEX_POLL_S)
+                    store = _answered(await client.get(f"/v1/vector_stores/{store_id}"))
+            counts = store["file_counts"]
+            num_failed += counts["failed"]
+            console.print(f"{store_id}: {counts['completed']} files indexed" + (f", {counts['failed']} failed" if counts["failed"] else ""), highlight=False)
+    return not num_failed
+
+
+async def _listed(client: httpx.AsyncClient, path: str) -> AsyncGenerator[dict[str, Any]]:
+    """Every object of a list, page by page."""
+    page = _answered(await client.get(path, params={"limit": 100, "order": "asc"}))
+    while True:
+        for each in page["data"]:
+            yield each
+        if not page["has_more"]:
+            return
+        page = _answered(await client.get(path, params={"limit": 100, "order": "asc", "after": page["last_id"]}))
 
 
 # ── sandbox ──────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -41,7 +41,17 @@ from offline_assistants.store.blobs import BlobStore
 from offline_assistants.store.changes import Change, Exists, Precondition, Put, UpdateEach
 from offline_assistants.store.duckdb_store import DuckDBStore
 from offline_assistants.store.project_store import ProjectStore
-from offline_assistants.store.vector_store_changes import Added, AddFiles, CancelBatch, DeleteFile, DeleteStore, FinishFile, RemoveFile, is_same_work
+from offline_assistants.store.vector_store_changes import (
+    Added,
+    AddFiles,
+    BeginAgain,
+    CancelBatch,
+    DeleteFile,
+    DeleteStore,
+    FinishFile,
+    RemoveFile,
+    is_same_work,
+)
 
 log = logging.getLogger(__name__)
 
@@ -136,11 +146,14 @@ class Ingestion:
 
     async def open(self) -> None:
         """Start the workers, and queue what an earlier server left in progress."""
-        self._workers = [asyncio.create_task(self._work(), name=f"ingestion-{number}") for number in range(NUM_WORKERS)]
+        self._start_workers()
         async for file in self._store.list_all(VectorStoreFile, where={"status": "in_progress"}):
             self._queue.add(file.key)
         if await self._store.count(VectorStore):
             self._begin_warming()
+
+    def _start_workers(self) -> None:
+        self._workers = [asyncio.create_task(self._work(), name=f"ingestion-{number}") for number in range(NUM_WORKERS)]
 
     async def close(self) -> None:
         """Stop; what is in progress stays so in the store."""
@@ -278,7 +291,7 @@ class Ingestion:
         await self._finish(row, {"status": "failed", "last_error": failure})
 
     async def _ingest(self, row: VectorStoreFile) -> None:
-        document = await self._documents.parse(row.filename, await self._content(row))
+        document = await self._document(row)
         limits = row.chunking_strategy.static
         chunks = await self._documents.chunk(
             document.text, max_chunk_size_tokens=limits.max_chunk_size_tokens, chunk_overlap_tokens=limits.chunk_overlap_tokens
@@ -286,6 +299,12 @@ class Ingestion:
         if len(chunks) * (limits.max_chunk_size_tokens - limits.chunk_overlap_tokens) > MAX_SEARCHED_TOKENS:
             raise InvalidFile(f"The file has more than {MAX_SEARCHED_TOKENS:,} tokens, which is the limit. Split it into several files.")
         await self._keep(row, _Indexable(document, chunks, await self._windows(document, chunks), await self._documents.model_name()))
+
+    async def _document(self, row: VectorStoreFile) -> ParsedDocument:
+        """The text that is kept of a file that was indexed before; else what its parser makes of it."""
+        if row.text_digest is not None:
+            return canonical_text.load(await self._blobs.read(row.text_digest))
+        return await self._documents.parse(row.filename, await self._content(row))
 
     async def _windows(self, document: ParsedDocument, chunks: Sequence[Chunk]) -> list[IndexedWindow]:
         """Each window is embedded once, however many chunks it lies in. Vectors are kept as 32-bit numbers: a book has tens of thousands."""
@@ -311,6 +330,9 @@ class Ingestion:
     async def _keep(self, row: VectorStoreFile, found: _Indexable) -> None:
         """Text, windows and status; nothing of it when the file was taken out meanwhile."""
         usage = len(found.document.text.encode()) + sum(4 * len(window.vector) for window in found.windows)
+        if row.text_digest is not None:
+            await self._publish(row, found, {"status": "completed", "usage_bytes": usage})
+            return
         text = await self._blobs.put_bytes(canonical_text.dump(found.document))
         try:
             is_kept = await self._publish(row, found, {"status": "completed", "text_digest": text.digest, "usage_bytes": usage})
@@ -336,6 +358,28 @@ class Ingestion:
         """Whether the row is still in progress and so could be finished."""
         finishing = FinishFile(row, lambda current: current.model_copy(update=fields))
         return (await self._store.commit([finishing]))[finishing]
+
+    # ── Indexing anew ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def reindex(self, store_id: str) -> VectorStore:
+        """Rebuild a vector store's indexes from the texts that are kept. Raises NotFound, RequestError while files of it are in progress.
+
+        The files are in progress again, and found again one by one; a restart goes on with them.
+        """
+        store = await self._store.get(VectorStore, store_id)
+        if store is not None and store.file_counts.in_progress:
+            raise RequestError(
+                f"Vector store {store_id} is being indexed: {store.file_counts.in_progress} of its files are in progress. Wait until they are done."
+            )
+        beginning = BeginAgain(store_id)
+        async with self._indexing:
+            rows = (await self._store.commit([beginning]))[beginning]
+            await self._index.delete_store(store_id)
+        if not self._workers:  # a command, with no server running
+            self._start_workers()
+        for row in rows:
+            self._queue.add(row.key)
+        return await self._store.get(VectorStore, store_id) or VectorStore(id=store_id, created_at=self._now())
 
     # ── Taking out ───────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -104,6 +104,13 @@ async def delete_vector_store(vector_store_id: str, parts: PartsDep) -> dict[str
     return deleted(vector_store_id, "vector_store.deleted")
 
 
+@router.post("/{vector_store_id}/reindex")
+async def reindex_vector_store(vector_store_id: str, parts: PartsDep) -> dict[str, Any]:
+    """An extension: its files are in progress again until both indexes are rebuilt from the texts that are kept."""
+    await get_store(parts, vector_store_id)
+    return (await parts.ingestion.reindex(vector_store_id)).at(parts.now()).wire()
+
+
 @router.post("/{vector_store_id}/search")
 async def search_vector_store(vector_store_id: str, body: SearchVectorStore, parts: PartsDep) -> dict[str, Any]:
     """The passages that answer the queries, best first.

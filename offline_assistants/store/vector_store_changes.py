@@ -103,6 +103,30 @@ def is_same_work(row: VectorStoreFile, started: VectorStoreFile) -> bool:
 
 
 @dataclass(frozen=True, eq=False)
+class BeginAgain(Change[list[VectorStoreFile]]):
+    """Puts the files of a vector store whose texts are kept in progress again, so that they are indexed anew; the result is these files."""
+
+    store_id: str
+
+    @property
+    def reads(self) -> tuple[Name, ...]:
+        return ((VectorStore, self.store_id),)
+
+    def stage(self, draft: Draft) -> list[VectorStoreFile]:
+        if not draft.has(VectorStore, self.store_id):
+            raise TABLES[VectorStore].not_found(self.store_id)
+        begun: list[VectorStoreFile] = []
+        for row in _rows(draft, {"vector_store_id": self.store_id}):
+            if row.text_digest is None or row.status == "in_progress":
+                continue
+            moved = {row.status: -1, "in_progress": 1}
+            _count_in_store(draft, self.store_id, moved, usage_bytes=-row.usage_bytes)
+            _count_in_batch(draft, row.batch_id, moved)
+            begun.append(draft.put(row.model_copy(update={"status": "in_progress", "usage_bytes": 0, "last_error": None})))
+        return begun
+
+
+@dataclass(frozen=True, eq=False)
 class RemoveFile(Change[VectorStoreFile]):
     """Takes a file out of a vector store; the result is what was there."""
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
+import time
+from pathlib import Path
 from typing import Any
 
+import httpx
 import openai
 import pytest
+from openai.types import VectorStore
 
+from offline_assistants.testing.hash_documents import HashDocuments
 from tests.api.conftest import LiveServer
 
 FILLER = "The committee met on a weekday and talked about many ordinary things that nobody wrote down in detail. " * 8
@@ -116,7 +122,7 @@ def test_an_empty_store_holds_nothing(client: openai.OpenAI) -> None:
     assert search(client, client.vector_stores.create().id, "anything") == []
 
 
-def test_a_store_that_is_too_large_for_memory_is_searched_too(tmp_path: Any) -> None:
+def test_a_store_that_is_too_large_for_memory_is_searched_too(tmp_path: Path) -> None:
     live = LiveServer(tmp_path / "data", settings={"exact_search_windows": 0}).start()
     with openai.OpenAI(base_url=live.url, api_key="none", max_retries=0, timeout=15) as client:
         store_id = store_of(client, TEXTS)
@@ -134,3 +140,82 @@ def test_what_is_deleted_is_in_no_file_of_the_indexes(client: openai.OpenAI, ser
     client.vector_stores.delete(store_id)
 
     assert list((server.data_dir / "vectors" / "keywords").iterdir()) == []
+
+
+# ── Indexing anew ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def reindex(client: openai.OpenAI, store_id: str) -> dict[str, Any]:
+    return client.post(f"/vector_stores/{store_id}/reindex", cast_to=httpx.Response).json()
+
+
+def wait_until_indexed(client: openai.OpenAI, store_id: str) -> VectorStore:
+    end = time.monotonic() + 15
+    while (store := client.vector_stores.retrieve(store_id)).status == "in_progress":
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    return store
+
+
+def test_a_lost_index_is_rebuilt_from_the_stored_texts(tmp_path: Path) -> None:
+    live = LiveServer(tmp_path / "data").start()
+    with openai.OpenAI(base_url=live.url, api_key="none", max_retries=0, timeout=15) as client:
+        store_id = store_of(client, TEXTS)
+        before = client.vector_stores.retrieve(store_id)
+        found = search(client, store_id, "Kazuo Ishiguro")
+    live.stop()
+    shutil.rmtree(live.data_dir / "vectors")
+
+    live.start()
+    with openai.OpenAI(base_url=live.url, api_key="none", max_retries=0, timeout=15) as client:
+        lost = search(client, store_id, "Kazuo Ishiguro")
+        begun = reindex(client, store_id)
+        after = wait_until_indexed(client, store_id)
+
+        assert (lost, begun["status"], begun["file_counts"]["in_progress"]) == ([], "in_progress", len(TEXTS))
+        assert (after.file_counts, after.usage_bytes) == (before.file_counts, before.usage_bytes)
+        assert search(client, store_id, "Kazuo Ishiguro") == found
+    live.stop()
+
+
+def test_a_store_of_another_embedding_model_says_so_until_it_is_indexed_anew(tmp_path: Path) -> None:
+    live = LiveServer(tmp_path / "data").start()
+    with openai.OpenAI(base_url=live.url, api_key="none", max_retries=0, timeout=15) as client:
+        store_id = store_of(client, TEXTS)
+    live.stop()
+
+    live.documents = HashDocuments(dimensions=128)
+    live.start()
+    with openai.OpenAI(base_url=live.url, api_key="none", max_retries=0, timeout=15) as client:
+        with pytest.raises(openai.BadRequestError, match=f"hash-384, but the server has hash-128. Run `offline-assistants vector-stores reindex {store_id}`"):
+            search(client, store_id, "Kazuo Ishiguro")
+        reindex(client, store_id)
+        wait_until_indexed(client, store_id)
+
+        assert search(client, store_id, "Kazuo Ishiguro")[0][0] == "titles.md"
+    live.stop()
+
+
+def test_a_restart_goes_on_with_indexing_anew(tmp_path: Path) -> None:
+    live = LiveServer(tmp_path / "data").start()
+    with openai.OpenAI(base_url=live.url, api_key="none", max_retries=0, timeout=15) as client:
+        store_id = store_of(client, TEXTS)
+        reindex(client, store_id)
+    live.stop()
+
+    live.start()
+    with openai.OpenAI(base_url=live.url, api_key="none", max_retries=0, timeout=15) as client:
+        assert wait_until_indexed(client, store_id).file_counts.completed == len(TEXTS)
+        assert search(client, store_id, "Kazuo Ishiguro")[0][0] == "titles.md"
+        for file in client.vector_stores.files.list(store_id):
+            client.files.delete(file.id)
+
+    assert [path for path in (live.data_dir / "blobs").rglob("*") if path.is_file()] == []
+    live.stop()
+
+
+def test_what_cannot_be_indexed_anew_is_said(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.NotFoundError):
+        reindex(client, "vs_unknown")
+
+    assert reindex(client, client.vector_stores.create().id)["status"] == "completed"
