@@ -15,6 +15,7 @@ from offline_assistants.api.data_stream import DataStream, frames_of, unless_cli
 from offline_assistants.api.parts import Parts, PartsDep, deleted, page_of, page_of_wires
 from offline_assistants.api.requests import Limit, Order
 from offline_assistants.completions.chat_answer import AnswerForm, ChatAnswer
+from offline_assistants.completions.chat_pictures import with_pictures
 from offline_assistants.completions.chat_prompt import chat_messages, chosen_tools, function_choice, response_format, stored_messages, tool_specs
 from offline_assistants.completions.generations import Generation, side_by_side
 from offline_assistants.domain.chat_completions import ChatCompletion
@@ -34,6 +35,9 @@ async def create_chat_completion(body: CreateChatCompletion, request: Request, p
     _check(body)
     chat = _chat(body)
     model = await parts.engines.find(body.model)
+    if any(message.pictures for message in chat.messages):
+        # Only a model that is loaded tells whether it sees.
+        chat = await with_pictures(chat, await unless_client_leaves(request, parts.engines.load(model.model_id)))
     completion = _Completion(parts, body, model)
     batches = side_by_side(parts.engines, model.model_id, _generations(parts, body, chat), silence_s=parts.heartbeat_s)
     headers = answer_headers("createChatCompletion", body, model)

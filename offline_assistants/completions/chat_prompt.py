@@ -17,16 +17,15 @@ from offline_assistants.domain.chat_messages import (
     FunctionMessage,
     NamedChoice,
     ToolMessage,
+    UserMessage,
 )
 from offline_assistants.domain.objects import FunctionDefinition, JsonObjectFormat, JsonSchemaFormat, TextFormat
 from offline_assistants.errors import RequestError
-from offline_assistants.ports import ChatMessage, ChatToolCall, ResponseFormat, ToolSpec
-
-Part = ChatText | ChatImage | ChatRefusal
+from offline_assistants.ports import ChatMessage, ChatToolCall, Picture, ResponseFormat, ToolSpec
 
 
 def chat_messages(messages: Sequence[ChatMessageIn]) -> tuple[ChatMessage, ...]:
-    """Raises RequestError, naming the message, for pictures, and for calls and results that do not belong together."""
+    """Pictures are named, not read. Raises RequestError, naming the message, for calls and results that do not belong together."""
     read: list[ChatMessage] = []
     open_calls: list[str] = []
     for i, message in enumerate(messages):
@@ -56,16 +55,30 @@ def _chat_message(message: ChatMessageIn, i: int, open_calls: Sequence[str]) -> 
         case ToolMessage():
             if message.tool_call_id not in open_calls:
                 raise _stray_result("tool", "tool_calls", i)
-            return ChatMessage("tool", _text(message.content, i), tool_call_id=message.tool_call_id)
+            return ChatMessage("tool", _text(message.content), tool_call_id=message.tool_call_id)
         case FunctionMessage():
             if not open_calls:
                 raise _stray_result("function", "function_call", i)
             return ChatMessage("tool", message.content or "", tool_call_id=open_calls[0])
         case AssistantMessage():
-            text = _text(message.content, i) if message.content is not None else message.refusal or ""
+            text = _text(message.content) if message.content is not None else message.refusal or ""
             return ChatMessage("assistant", text, tool_calls=_calls(message, i))
+        case UserMessage():
+            return _asked(message)
         case _:
-            return ChatMessage("user" if message.role == "user" else "system", _text(message.content, i))
+            return ChatMessage("system", _text(message.content))
+
+
+def _asked(message: UserMessage) -> ChatMessage:
+    if isinstance(message.content, str):
+        return ChatMessage("user", message.content)
+    text, pictures = "", list[Picture]()
+    for part in message.content:
+        if isinstance(part, ChatImage):
+            pictures.append(Picture(len(text), source=part.image_url.url))
+        else:
+            text += "\n" * bool(text) + part.text
+    return ChatMessage("user", text, pictures=tuple(pictures))
 
 
 def _stray_result(role: str, calls: str, i: int) -> RequestError:
@@ -82,20 +95,10 @@ def _calls(message: AssistantMessage, i: int) -> tuple[ChatToolCall, ...]:
     return tuple(calls)
 
 
-def _text(content: str | Sequence[Part], i: int) -> str:
+def _text(content: str | Sequence[ChatText | ChatRefusal]) -> str:
     if isinstance(content, str):
         return content
-    return "\n".join(_part_text(part, f"messages[{i}].content[{j}]") for j, part in enumerate(content))
-
-
-def _part_text(part: Part, place: str) -> str:
-    match part:
-        case ChatText():
-            return part.text
-        case ChatRefusal():
-            return part.refusal
-        case ChatImage():
-            raise RequestError("The model cannot see pictures. Leave the picture out, or describe it in words.", param=place, code="invalid_value")
+    return "\n".join(part.text if isinstance(part, ChatText) else part.refusal for part in content)
 
 
 # ── Tools ────────────────────────────────────────────────────────────────────────────────────────────────────────────

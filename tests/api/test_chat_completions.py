@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from base64 import b64encode
 from collections.abc import Callable
 from typing import Any
 
@@ -219,6 +220,24 @@ def test_parsed_arguments_are_an_object(client: openai.OpenAI, engine: ScriptedE
     assert completion.choices[0].message.tool_calls[0].function.parsed_arguments == Pet(name="Ada", age=3)
 
 
+# ── Pictures ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+PIXEL = b"\x89PNG\r\n\x1a\n and so on"
+
+
+def test_a_picture_reaches_a_model_that_sees(tmp_path: Any) -> None:
+    live = LiveServer(tmp_path / "data", engine=ScriptedEngine(picture_tokens=10)).start()
+    parts = [{"type": "text", "text": "What is"}, {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{b64encode(PIXEL).decode()}"}}]
+    with openai.OpenAI(base_url=live.url, api_key="none", max_retries=0) as client:
+        ask(client, messages=[{"role": "user", "content": parts}])
+        with pytest.raises(openai.BadRequestError, match="nothing is fetched"):
+            ask(client, messages=[{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}]}])
+    live.stop()
+
+    [message] = live.engine.chats[0].messages
+    assert (message.content, [(picture.offset, picture.content, picture.mime) for picture in message.pictures]) == ("What is", [(7, PIXEL, "image/png")])
+
+
 # ── Streams ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -363,7 +382,7 @@ def test_a_client_that_gives_up_waiting_ends_the_generation(server: LiveServer, 
         ({"messages": [{"content": "Hi"}]}, "messages[0].role"),
         ({"messages": [{"role": "user"}]}, "messages[0].content"),
         ({"messages": [{"role": "user", "content": []}]}, "messages[0].content"),
-        ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:,"}}]}]}, "messages[0].content[0]"),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:,"}}]}]}, "messages"),
         ({"messages": [{"role": "user", "content": [{"type": "input_audio", "input_audio": {"data": "", "format": "wav"}}]}]}, "messages[0].content[0].type"),
         ({"messages": [{"role": "tool", "tool_call_id": "c", "content": ""}]}, "messages.[0].role"),
         ({"messages": [{"role": "function", "name": "f", "content": ""}]}, "messages.[0].role"),

@@ -529,3 +529,13 @@ async def test_after_a_fatal_error_everyone_is_told_and_nothing_is_lost(tmp_path
 async def test_the_database_can_reach_neither_the_network_nor_other_files(store: DuckDBStore, statement: str) -> None:
     with pytest.raises(duckdb.Error, match=r"disabled|locked|Cannot"):
         store._database.read(statement)
+
+
+@pytest.mark.parametrize("key", ["plain", "a.b", "a/b", "a~b", "~1", "0", "", " ", "'\"", "日本", "x') OR true --"])
+async def test_objects_are_listed_by_what_is_in_a_field_whatever_its_key(store: DuckDBStore, key: str) -> None:
+    for number, metadata in enumerate([{key: "yes"}, {key: "no"}, {}, {key + "x": "yes"}]):
+        await store.commit([Put(Thread(id=f"thread_{number}", created_at=1, metadata=metadata))])
+
+    page = await store.list_page(Thread, where={f"metadata.{key}": "yes"})
+
+    assert [thread.id for thread in page.items] == ["thread_0"]
