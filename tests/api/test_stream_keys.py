@@ -23,8 +23,8 @@ Keys = dict[str, Any]
 
 NEWER = {"thread.run.step": {"metadata", "expired_at"}, "thread.run": {"reasoning_effort", "parallel_tool_calls"}}
 """By object: keys of the API's description that recordings (or the older of them) lack."""
-EXTENSIONS = {"files"}
-"""Ours, documented as such: below `code_interpreter`."""
+EXTENSIONS = {"files", "x_model_file"}
+"""Ours, documented as such: below `code_interpreter`, and of a run."""
 
 
 def keys_of(value: Any) -> Keys:
@@ -58,7 +58,7 @@ USAGE = {
 RUN = (
     "id object created_at assistant_id thread_id status started_at expires_at cancelled_at failed_at completed_at required_action last_error model "
     "instructions tools tool_resources metadata temperature top_p reasoning_effort max_completion_tokens max_prompt_tokens truncation_strategy "
-    "incomplete_details usage response_format tool_choice parallel_tool_calls"
+    "incomplete_details usage response_format tool_choice parallel_tool_calls x_model_file"
 )
 STEP = (
     "id object created_at run_id assistant_id thread_id type status cancelled_at completed_at expired_at expires_at failed_at last_error step_details "
