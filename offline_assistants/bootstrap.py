@@ -63,6 +63,7 @@ class OpenServer:
     end_runs: Callable[[], Awaitable[None]]
     """Stops every run where it is, so that open streams end; runs go on when the server is back."""
     store: DuckDBStore
+    parts: Parts
 
 
 @asynccontextmanager
@@ -98,7 +99,8 @@ async def build_app(
             await parts.ingestion.open()
             await parts.expiry.open()
             await parts.supervisor.recover()
-        yield OpenServer(build_api(parts, allowed_hosts=[*settings.allow_host, settings.host]), parts.supervisor.close, store)
+        app = build_api(parts, allowed_hosts=[*settings.allow_host, settings.host])
+        yield OpenServer(app, parts.supervisor.close, store, parts)
 
 
 def _join(

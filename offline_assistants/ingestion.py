@@ -190,7 +190,7 @@ class Ingestion:
         store = VectorStore(
             id=self._ids.new("vs_"),
             created_at=now,
-            name=name,
+            name=name or "",
             description=description,
             expires_after=expires_after,
             metadata=metadata or {},

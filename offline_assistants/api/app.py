@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from fastapi import FastAPI
 from starlette.types import ASGIApp
@@ -10,14 +11,31 @@ from starlette.types import ASGIApp
 from offline_assistants import __version__
 from offline_assistants.api import assistants, chat_completions, completions, embeddings, faults, files, messages, models, runs, threads, uploads, vector_stores
 from offline_assistants.api.guard import Guard
+from offline_assistants.api.openapi import describe
 from offline_assistants.api.parts import Parts
 
 
-def build_api(parts: Parts, *, allowed_hosts: Sequence[str] = ()) -> ASGIApp:
-    """The API over `parts`. The interactive documentation is off: its pages would load scripts from elsewhere."""
-    app = FastAPI(title="offline-assistants", version=__version__, docs_url=None, redoc_url=None)
-    app.state.parts = parts
+class Api(FastAPI):
+    """FastAPI with a document of its own."""
+
+    def openapi(self) -> dict[str, Any]:
+        """What GET /openapi.json answers."""
+        if not self.openapi_schema:
+            self.openapi_schema = describe(title=self.title, version=self.version, routes=self.routes)
+        return self.openapi_schema
+
+
+def make_api() -> Api:
+    """All routes, as yet without parts. The interactive documentation is off: its pages would load scripts from elsewhere."""
+    app = Api(title="offline-assistants", version=__version__, docs_url=None, redoc_url=None)
     faults.install(app)
     for module in (assistants, runs, messages, threads, files, uploads, vector_stores, models, chat_completions, completions, embeddings):
         app.include_router(module.router)
+    return app
+
+
+def build_api(parts: Parts, *, allowed_hosts: Sequence[str] = ()) -> ASGIApp:
+    """The API over `parts`."""
+    app = make_api()
+    app.state.parts = parts
     return Guard(app, allowed_hosts=allowed_hosts)

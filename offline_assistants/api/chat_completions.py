@@ -142,7 +142,15 @@ async def _get(parts: Parts, completion_id: str) -> ChatCompletion:
     return completion
 
 
-@router.get("")
+METADATA = {
+    "parameters": [
+        {"name": "metadata", "in": "query", "style": "deepObject", "explode": True, "schema": {"type": "object", "additionalProperties": {"type": "string"}}}
+    ]
+}
+"""What FastAPI has no words for: `metadata[key]=value`."""
+
+
+@router.get("", openapi_extra=METADATA)
 async def list_chat_completions(
     request: Request, parts: PartsDep, model: str | None = None, limit: Limit = 20, order: Order = "asc", after: str | None = None
 ) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from offline_assistants.api.multipart import receive_form
 from offline_assistants.api.parts import Parts, PartsDep, deleted, page_of
 from offline_assistants.api.requests import CreateFile, Order
 from offline_assistants.api.resources import unknown_file
-from offline_assistants.domain.objects import File, FilePurpose
+from offline_assistants.domain.objects import File
 from offline_assistants.errors import OfflineAssistantsError, RequestError
 from offline_assistants.store.changes import Put
 from offline_assistants.uploads import new_file
@@ -95,8 +95,8 @@ def _checked(fields: Mapping[str, str]) -> CreateFile:
 @router.get("")
 async def list_files(
     parts: PartsDep,
-    purpose: FilePurpose | None = None,
-    limit: Annotated[int, Query(ge=1, le=10_000)] = 10_000,
+    purpose: str | None = None,
+    limit: Annotated[int, Query(ge=0, le=10_000)] = 10_000,
     order: Order = "desc",
     after: str | None = None,
 ) -> dict[str, Any]:

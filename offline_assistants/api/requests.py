@@ -46,7 +46,8 @@ def _check_tools(tools: list[Tool]) -> list[Tool]:
 Tools = Annotated[list[Tool], Field(max_length=128), AfterValidator(_check_tools)]
 MessageText = Annotated[str, StringConstraints(max_length=256_000)]
 TokenLimit = Annotated[int, Field(ge=256, le=2**31 - 1)]
-Limit = Annotated[int, Query(ge=1, le=100)]
+Limit = Annotated[int, Query(ge=0, le=100)]
+"""0 is taken, as by the API's own specification: a page without objects."""
 Order = Literal["asc", "desc"]
 Include = Annotated[list[Literal["step_details.tool_calls[*].file_search.results[*].content"]], Query(alias="include[]")]
 
@@ -175,7 +176,8 @@ class CreateThreadAndRun(RunOptions):
 
 
 class ToolOutput(Shape):
-    tool_call_id: str
+    tool_call_id: str | None = None
+    """May be left out where one call waits."""
     output: str = ""
 
 

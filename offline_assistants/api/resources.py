@@ -75,20 +75,29 @@ async def plan_resources(
         store_ids = list(asked.file_search.vector_store_ids)
         plan.require += [Exists(VectorStore, store_id, unknown_vector_store(store_id)) for store_id in store_ids]
         if isinstance(asked.file_search, FileSearchResourcesIn):
-            store_ids += await _plan_stores(parts, plan, asked.file_search)
+            store_ids = await _plan_stores(parts, plan, asked.file_search)
         plan.resources = plan.resources.model_copy(update={"file_search": FileSearchResources(vector_store_ids=store_ids)})
     return plan
 
 
 async def _plan_stores(parts: Parts, plan: ResourcesPlan, asked: FileSearchResourcesIn) -> list[str]:
-    """The ids of the vector stores that are made on the way."""
-    if asked.vector_stores and asked.vector_store_ids:
-        param = "tool_resources.file_search.vector_stores"
-        raise RequestError(f"Invalid '{param}': give either 'vector_stores' or 'vector_store_ids'.", param=param, code="invalid_value")
+    """The vector store that is asked for: made on the way, or the one that is named. There is room for one, so with both the files go into the named one."""
+    [named] = await _stores(parts, asked.vector_store_ids) or [None]
     for each in asked.vector_stores:
         files = [FileToAdd(file_id, each.chunking_strategy) for file_id in each.file_ids]
-        plan.add(await parts.ingestion.plan_store(parts.store, files, metadata=each.metadata))
-    return [made.store.id for made in plan.stores]
+        if named is None:
+            plan.add(await parts.ingestion.plan_store(parts.store, files, metadata=each.metadata))
+        else:
+            plan.add(await parts.ingestion.plan_files(parts.store, named, files))
+    return list(asked.vector_store_ids) or [made.store.id for made in plan.stores]
+
+
+async def _stores(parts: Parts, store_ids: Sequence[str]) -> list[VectorStore]:
+    found = await parts.store.get_many(VectorStore, store_ids)
+    missing = next((store_id for store_id in store_ids if store_id not in found), None)
+    if missing is not None:
+        raise unknown_vector_store(missing)
+    return list(found.values())
 
 
 async def plan_pictures(plan: ResourcesPlan, messages: Sequence[CreateMessage]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from typing import Any
 
@@ -185,10 +185,23 @@ async def cancel_run(thread_id: str, run_id: str, parts: PartsDep, response: Res
     return _polled(await parts.supervisor.cancel(await get_run(parts, thread_id, run_id)), response)
 
 
+def _named_outputs(run: Run, body: SubmitToolOutputs) -> Iterator[tuple[str, str]]:
+    """An output without a name is the one of the only call that waits."""
+    calls = run.required_action.submit_tool_outputs.tool_calls if run.required_action else []
+    for index, each in enumerate(body.tool_outputs):
+        if each.tool_call_id is not None:
+            yield each.tool_call_id, each.output
+        elif len(calls) == 1:
+            yield calls[0].id, each.output
+        elif calls:
+            param = f"tool_outputs[{index}].tool_call_id"
+            raise RequestError(f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter")
+
+
 @router.post("/{thread_id}/runs/{run_id}/submit_tool_outputs", response_model=None)
 async def submit_tool_outputs(thread_id: str, run_id: str, body: SubmitToolOutputs, parts: PartsDep, response: Response) -> Response | dict[str, Any]:
     run = await get_run(parts, thread_id, run_id)
-    run, start = await parts.supervisor.submit_tool_outputs(run, [(each.tool_call_id, each.output) for each in body.tool_outputs])
+    run, start = await parts.supervisor.submit_tool_outputs(run, list(_named_outputs(run, body)))
     return _stream(parts, run.id, start) if body.stream else _polled(run, response)
 
 

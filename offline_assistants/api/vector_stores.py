@@ -88,6 +88,8 @@ async def modify_vector_store(vector_store_id: str, body: ModifyVectorStore, par
     fields: dict[str, Any] = {name: getattr(body, name) for name in body.model_fields_set}
     if "metadata" in fields:
         fields["metadata"] = fields["metadata"] or {}
+    if "name" in fields:
+        fields["name"] = fields["name"] or ""
 
     def change(store: VectorStore) -> VectorStore:
         return store.model_copy(update=fields).used(store.last_active_at or store.created_at)
@@ -229,12 +231,8 @@ async def create_file_batch(vector_store_id: str, body: CreateFileBatch, parts: 
 
 
 def _batch_files(body: CreateFileBatch) -> Sequence[FileToAdd]:
-    """What a file of `files` does not say for itself is taken from the batch."""
-    if body.file_ids and body.files:
-        raise RequestError("Invalid 'files': give either 'file_ids' or 'files'.", param="files", code="invalid_value")
-    if not body.file_ids and not body.files:
-        raise RequestError("Missing required parameter: 'file_ids'.", param="file_ids", code="missing_required_parameter")
-    listed = body.files or [CreateVectorStoreFile(file_id=file_id) for file_id in body.file_ids]
+    """What a file of `files` does not say for itself is taken from the batch. There may be both kinds, and none."""
+    listed = [*(CreateVectorStoreFile(file_id=file_id) for file_id in body.file_ids), *body.files]
     return [FileToAdd(each.file_id, each.chunking_strategy or body.chunking_strategy, each.attributes or body.attributes) for each in listed]
 
 

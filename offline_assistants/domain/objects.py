@@ -7,16 +7,35 @@ server are listed in a class's `private`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, cast
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, StringConstraints, model_serializer
-from pydantic_core import PydanticCustomError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    SerializerFunctionWrapHandler,
+    StringConstraints,
+    model_serializer,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError
 
 
 class Shape(BaseModel):
     """A frozen piece of an object. Unknown keys are refused, and so is text where a number is wanted."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", serialize_by_alias=True, validate_by_name=True, validate_by_alias=True)
+    model_config = ConfigDict(
+        frozen=True,
+        strict=True,
+        extra="forbid",
+        serialize_by_alias=True,
+        validate_by_name=True,
+        validate_by_alias=True,
+        json_schema_serialization_defaults_required=True,
+    )
 
 
 class Sparse(Shape):
@@ -25,6 +44,15 @@ class Sparse(Shape):
     @model_serializer(mode="wrap")
     def _without_nulls(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         return {key: value for key, value in handler(self).items() if value is not None}
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """The schema of the fields, not of the serializer above; as it is sent, no key is null."""
+        schema = handler.resolve_ref_schema(handler(cast("CoreSchema", {key: value for key, value in core_schema.items() if key != "serialization"})))
+        if handler.mode == "serialization":
+            optional = {field.alias or name for name, field in cls.model_fields.items() if not field.is_required() and field.default is None}
+            schema["required"] = [name for name in schema.get("required", []) if name not in optional]
+        return schema
 
 
 class ApiObject(Shape):
@@ -43,6 +71,14 @@ class ApiObject(Shape):
     def wire(self) -> dict[str, Any]:
         """The JSON that a client gets."""
         return self.model_dump(mode="json", exclude=set(self.private))
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """The schema of what a client gets."""
+        schema = handler.resolve_ref_schema(handler(core_schema))
+        schema["properties"] = {name: field for name, field in schema["properties"].items() if name not in cls.private}
+        schema["required"] = [name for name in schema.get("required", []) if name not in cls.private]
+        return schema
 
 
 DEFAULT_PROJECT = "default"
@@ -72,7 +108,7 @@ def _check_number_of_pairs(value: Pairs) -> Pairs:
     return value
 
 
-Metadata = Annotated[dict[Key, ShortText], AfterValidator(_check_number_of_pairs)]
+Metadata = Annotated[dict[Key, ShortText], AfterValidator(_check_number_of_pairs), Field(json_schema_extra={"maxProperties": 16})]
 FunctionName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
 Temperature = Annotated[float, Field(ge=0, le=2)]
 TopP = Annotated[float, Field(ge=0, le=1)]
@@ -656,7 +692,8 @@ class ExpiresAfter(Shape):
 class VectorStore(RootObject):
     object: Literal["vector_store"] = "vector_store"
     created_at: int
-    name: str | None = None
+    name: Annotated[str, BeforeValidator(lambda name: name or "")] = ""
+    """Empty when there is none: the clients' types have no null here."""
     description: str | None = None
     usage_bytes: int = 0
     file_counts: FileCounts = FileCounts()

@@ -184,7 +184,7 @@ class Supervisor:
         if active.is_over:
             self._tasks.pop(active.run.id, None)
             self._drop_timer(active)
-            asyncio.get_running_loop().call_later(STREAM_KEPT_S, self._active.pop, active.run.id, None)
+            asyncio.get_running_loop().call_later(STREAM_KEPT_S, self._drop_stream, active)
 
     def _forget(self, active: ActiveRun, why: StaleRun) -> None:
         """The run is no longer ours; most likely its thread was deleted."""
@@ -196,6 +196,11 @@ class Supervisor:
     def _drop_timer(self, active: ActiveRun) -> None:
         if (timer := self._timers.pop(active.run.id, None)) is not None:
             timer.cancel()
+
+    def _drop_stream(self, active: ActiveRun) -> None:
+        """Unless another run has come under its id: imports bring ids of their own."""
+        if self._active.get(active.run.id) is active:
+            del self._active[active.run.id]
 
     def _set_timer(self, active: ActiveRun) -> None:
         if active.run.expires_at is not None:

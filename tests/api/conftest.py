@@ -15,8 +15,9 @@ import openai
 import pytest
 import uvicorn
 from openai.types.beta import Assistant, Thread
+from starlette.types import ASGIApp
 
-from offline_assistants.bootstrap import build_app
+from offline_assistants.bootstrap import OpenServer, build_app
 from offline_assistants.ports import Documents
 from offline_assistants.settings import Settings
 from offline_assistants.testing.hash_documents import HashDocuments
@@ -55,6 +56,10 @@ class LiveServer:
             self.loop.call_soon_threadsafe(self._stopping.set)
             self._thread.join(START_TIMEOUT_S)
 
+    def app_of(self, opened: OpenServer) -> ASGIApp:
+        """What is served."""
+        return opened.app
+
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self._listener.getsockname()[1]}/v1"
@@ -64,7 +69,7 @@ class LiveServer:
         settings = Settings(**{"data_dir": self.data_dir, "min_free_disk_bytes": 0, **self.settings})
         async with build_app(settings, engines=self.engine, documents=self.documents, sandbox=self.sandbox) as opened:
             self.store = opened.store
-            server = QuietServer(uvicorn.Config(opened.app, lifespan="off", log_config=None, timeout_graceful_shutdown=1))
+            server = QuietServer(uvicorn.Config(self.app_of(opened), lifespan="off", log_config=None, timeout_graceful_shutdown=1))
             serving = asyncio.create_task(server.serve(sockets=[self._listener]))
             while not server.started:  # noqa: ASYNC110 uvicorn sets a flag and nothing else
                 await asyncio.sleep(0.005)

@@ -369,14 +369,6 @@ ROWS = [
         path=thread_path(""),
     ),
     refused(
-        "stores-of-both-kinds",
-        {"tool_resources": {"file_search": {"vector_stores": [{}], "vector_store_ids": ["vs_1"]}}},
-        "Invalid 'tool_resources.file_search.vector_stores': give either 'vector_stores' or 'vector_store_ids'.",
-        param="tool_resources.file_search.vector_stores",
-        code="invalid_value",
-        path="/threads",
-    ),
-    refused(
         "pattern",
         MODEL | {"tools": [{"type": "function", "function": {"name": "a b"}}]},
         "Invalid 'tools[0].function.name': string does not match pattern. Expected a string that matches the pattern '^[a-zA-Z0-9_-]{1,64}$'.",
@@ -393,8 +385,8 @@ ROWS = [
     ),
     Row(
         "limit-too-small",
-        "/files?limit=0",
-        "Invalid 'limit': integer below minimum value. Expected a value >= 1, but got 0 instead.",
+        "/files?limit=-1",
+        "Invalid 'limit': integer below minimum value. Expected a value >= 0, but got -1 instead.",
         method="GET",
         param="limit",
         code="integer_below_min_value",

@@ -77,7 +77,7 @@ def test_a_body_that_is_no_object_is_400(server: LiveServer, body: bytes) -> Non
 
 
 @pytest.mark.parametrize(
-    ("query", "param"), [("limit=0", "limit"), ("limit=101", "limit"), ("limit=x", "limit"), ("order=up", "order"), ("after=asst_x", "after")]
+    ("query", "param"), [("limit=-1", "limit"), ("limit=101", "limit"), ("limit=x", "limit"), ("order=up", "order"), ("after=asst_x", "after")]
 )
 def test_bad_queries_are_refused(server: LiveServer, query: str, param: str) -> None:
     response = httpx.get(f"{server.url}/assistants?{query}")

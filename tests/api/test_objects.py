@@ -112,3 +112,30 @@ def test_a_file_over_the_limit_is_refused(tmp_path) -> None:
     live.stop()
 
     assert error.value.body["param"] == "file"
+
+
+def test_files_for_a_new_store_go_into_the_one_that_is_named(client: openai.OpenAI) -> None:
+    file = client.files.create(file=("a.txt", b"Some text."), purpose="assistants")
+    store = client.vector_stores.create()
+
+    thread = client.beta.threads.create(
+        tool_resources={"file_search": {"vector_store_ids": [store.id], "vector_stores": [{"file_ids": [file.id]}]}}  # type: ignore[typeddict-item]
+    )
+
+    assert thread.tool_resources.file_search.vector_store_ids == [store.id]
+    assert [each.id for each in client.vector_stores.files.list(store.id)] == [file.id]
+
+
+def test_a_batch_may_be_empty_and_may_name_files_in_both_ways(client: openai.OpenAI) -> None:
+    one, two = (client.files.create(file=(name, b"Some text."), purpose="assistants").id for name in ("a.txt", "b.txt"))
+    store = client.vector_stores.create()
+
+    empty = client.vector_stores.file_batches.create(store.id)
+    both = client.vector_stores.file_batches.create(store.id, file_ids=[one], files=[{"file_id": two, "attributes": {"k": "v"}}])
+
+    assert (empty.status, empty.file_counts.total) == ("completed", 0)
+    assert both.file_counts.total == 2
+
+
+def test_a_limit_of_none_is_a_page_of_none(client: openai.OpenAI, assistant: Assistant) -> None:
+    assert client.beta.assistants.list(limit=0).data == []
