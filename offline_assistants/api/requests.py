@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import Query
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
+from offline_assistants.domain.attribute_filters import AttributeFilter
 from offline_assistants.domain.objects import (
     Attachment,
     Attributes,
@@ -271,5 +272,5 @@ class SearchVectorStore(Shape):
     query: str | list[str]
     rewrite_query: bool = False
     max_num_results: int = Field(default=10, ge=1, le=50)
-    filters: dict[str, Any] | None = None
+    filters: AttributeFilter | None = None
     ranking_options: SearchRankingOptions | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from fastapi import APIRouter, Response
@@ -21,6 +21,7 @@ from offline_assistants.api.requests import (
     SearchVectorStore,
 )
 from offline_assistants.api.resources import unknown_vector_store
+from offline_assistants.domain.attribute_filters import AttributeFilter
 from offline_assistants.domain.objects import FileStatus, VectorStore, VectorStoreFile, VectorStoreFileBatch, vector_store_file_key
 from offline_assistants.errors import NotFound, RequestError
 from offline_assistants.ingestion import FileToAdd, check_not_expired
@@ -114,19 +115,24 @@ async def reindex_vector_store(vector_store_id: str, parts: PartsDep) -> dict[st
 
 
 @router.post("/{vector_store_id}/search")
-async def search_vector_store(vector_store_id: str, body: SearchVectorStore, parts: PartsDep) -> dict[str, Any]:
+async def search_vector_store(vector_store_id: str, body: SearchVectorStore, parts: PartsDep, response: Response) -> dict[str, Any]:
     """The passages that answer the queries, best first.
 
     `rewrite_query` changes nothing, and `search_query` says so: leaving out phrases like "according to the text" found no answer more, and a model that
     rewrote would take longer than the search.
     """
     check_not_expired(await get_store(parts, vector_store_id), parts.now())
-    if body.filters:
-        raise RequestError("'filters' is not supported yet. Leave it out.", param="filters", code="unsupported_parameter")
+    if body.rewrite_query:
+        response.headers["x-ignored-parameters"] = "rewrite_query"
     queries = [body.query] if isinstance(body.query, str) else body.query
     options = body.ranking_options or SearchRankingOptions()
     ordered = await parts.search.find(
-        [vector_store_id], queries, max_num_results=body.max_num_results, score_threshold=options.score_threshold, weights=options.weights()
+        [vector_store_id],
+        queries,
+        max_num_results=body.max_num_results,
+        score_threshold=options.score_threshold,
+        weights=options.weights(),
+        file_ids=await _accepted(parts, vector_store_id, body.filters),
     )
     rows = await parts.store.get_many(VectorStoreFile, [vector_store_file_key(vector_store_id, r.file_id) for r in ordered])
     data = [
@@ -140,6 +146,14 @@ async def search_vector_store(vector_store_id: str, body: SearchVectorStore, par
         for r in ordered
     ]
     return {"object": "vector_store.search_results.page", "search_query": queries, "data": data, "has_more": False, "next_page": None}
+
+
+async def _accepted(parts: Parts, vector_store_id: str, wanted: AttributeFilter | None) -> Collection[str] | None:
+    """The files that a filter leaves; None without one."""
+    if wanted is None:
+        return None
+    rows = parts.store.list_all(VectorStoreFile, parent={"vector_store_id": vector_store_id}, where={"status": "completed"})
+    return {row.id async for row in rows if wanted.accepts(row.attributes)}
 
 
 # ── Files ────────────────────────────────────────────────────────────────────────────────────────────────────────────
