@@ -158,7 +158,7 @@ def dotted(location: tuple[str | int, ...], body: object) -> str:
             items = cast("list[Any]", value) if isinstance(value, list) else []
             value = items[part] if part < len(items) else None
         elif source != "body" or (isinstance(value, dict) and (part in value or is_last)):
-            text += f".{part}" if text else part
+            text += f".{part}" if text else part.removesuffix("[]")
             known = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
             value = known.get(part)
     return text or ".".join(str(part) for part in path)

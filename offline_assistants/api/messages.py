@@ -62,7 +62,9 @@ async def retrieve_message(thread_id: str, message_id: str, parts: PartsDep) -> 
 
 @router.post("/{message_id}")
 async def modify_message(thread_id: str, message_id: str, body: ModifyMetadata, parts: PartsDep) -> dict[str, Any]:
-    await get_message(parts, thread_id, message_id)
+    message = await get_message(parts, thread_id, message_id)
+    if "metadata" not in body.model_fields_set:
+        return message.wire()
     update = Update(Message, message_id, lambda message: message.model_copy(update={"metadata": body.metadata or {}}))
     return (await parts.store.commit([update]))[update].wire()
 

@@ -177,6 +177,8 @@ async def retrieve_run(thread_id: str, run_id: str, parts: PartsDep, response: R
 @router.post("/{thread_id}/runs/{run_id}")
 async def modify_run(thread_id: str, run_id: str, body: ModifyMetadata, parts: PartsDep) -> dict[str, Any]:
     run = await get_run(parts, thread_id, run_id)
+    if "metadata" not in body.model_fields_set:
+        return run.wire()
     return (await parts.supervisor.set_metadata(run, body.metadata or {})).wire()
 
 

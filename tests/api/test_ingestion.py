@@ -378,15 +378,6 @@ def test_attributes_changed_while_a_worker_is_at_the_file_stay(client: openai.Op
     assert client.vector_stores.files.poll(file_id, vector_store_id=store_id, poll_interval_ms=20).attributes == {"year": 2025}
 
 
-def test_what_is_not_supported_is_named(client: openai.OpenAI) -> None:
-    store_id = client.vector_stores.create().id
-
-    with pytest.raises(openai.BadRequestError) as filtering:
-        client.vector_stores.search(store_id, query="x", filters={"type": "eq", "key": "year", "value": 2024})
-
-    assert filtering.value.body["param"] == "filters"
-
-
 def test_a_body_that_is_too_large_is_refused_before_it_is_sent(tmp_path: Path) -> None:
     live = LiveServer(tmp_path / "data", settings={"max_file_bytes": 1000}).start()
     connection = HTTPConnection(urlsplit(live.url).netloc, timeout=5)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import random
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -15,9 +16,14 @@ import httpx
 import openai
 import pytest
 
+from offline_assistants.domain.ids import Ids
 from offline_assistants.domain.objects import File, Upload
+from offline_assistants.errors import NotFound, RequestError
+from offline_assistants.store.blobs import BlobStore
 from offline_assistants.store.changes import Put
 from offline_assistants.store.duckdb_store import DuckDBStore
+from offline_assistants.store.project_store import ProjectStore
+from offline_assistants.uploads import Uploads
 from tests.api.conftest import LiveServer
 from tests.api.test_ingestion import blobs_in, wait_until
 
@@ -266,6 +272,28 @@ def test_an_upload_that_has_expired_is_over_and_its_parts_leave_the_disk(server:
         wait_until(lambda: not blobs_in(server))
 
         assert "'expired'" in refused(client.uploads.complete, upload_id, part_ids=[])["message"]
+
+
+async def test_an_upload_of_another_project_is_not_there(tmp_path: Path) -> None:
+    async with DuckDBStore.open(None) as store, BlobStore.open(tmp_path, min_free_bytes=0) as blobs:
+        uploads = Uploads(store=store, blobs=blobs, ids=Ids(random.Random(1)), now=lambda: 1, max_upload_bytes=10)
+        mine, other = ProjectStore(store, "mine"), ProjectStore(store, "other")
+        upload = await uploads.create(mine, filename="a", purpose="vision", num_bytes=1, mime_type="a/b", expires_after=None)
+        part = await uploads.add_part(mine, upload.id, await blobs.put_bytes(b"a"))
+
+        with pytest.raises(NotFound):
+            await uploads.add_part(other, upload.id, await blobs.put_bytes(b"b"))
+        with pytest.raises(NotFound):
+            await uploads.complete(other, upload.id, [part.id])
+        with pytest.raises(NotFound):
+            await uploads.cancel(other, upload.id)
+        own = await uploads.create(other, filename="a", purpose="vision", num_bytes=1, mime_type="a/b", expires_after=None)
+        with pytest.raises(RequestError):
+            await uploads.complete(other, own.id, [part.id])
+        file = (await uploads.complete(mine, upload.id, [part.id])).file
+        assert file is not None
+        assert await other.get(File, file.id) is None
+        assert (await mine.get(File, file.id)) is not None
 
 
 # ── Files with an end ────────────────────────────────────────────────────────────────────────────────────────────────
