@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Response
 
 from offline_assistants.api.bodies import CheckedRoute
+from offline_assistants.api.ignored_parameters import ignored_header
 from offline_assistants.api.parts import Parts, PartsDep, deleted, page_of
 from offline_assistants.api.requests import (
     CreateFileBatch,
@@ -122,8 +123,7 @@ async def search_vector_store(vector_store_id: str, body: SearchVectorStore, par
     rewrote would take longer than the search.
     """
     check_not_expired(await get_store(parts, vector_store_id), parts.now())
-    if body.rewrite_query:
-        response.headers["x-ignored-parameters"] = "rewrite_query"
+    response.headers.update(ignored_header("searchVectorStore", body))
     queries = [body.query] if isinstance(body.query, str) else body.query
     options = body.ranking_options or SearchRankingOptions()
     ordered = await parts.search.find(
