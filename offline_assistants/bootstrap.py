@@ -68,7 +68,13 @@ class OpenServer:
 
 @asynccontextmanager
 async def build_app(
-    settings: Settings, *, is_serving: bool = True, engines: Engines | None = None, documents: Documents | None = None, sandbox: Sandbox | None = None
+    settings: Settings,
+    *,
+    is_serving: bool = True,
+    store: DuckDBStore | None = None,
+    engines: Engines | None = None,
+    documents: Documents | None = None,
+    sandbox: Sandbox | None = None,
 ) -> AsyncGenerator[OpenServer]:
     """The whole server, without a socket. A part that is given is used in place of the real one, and closed by whoever gave it.
 
@@ -78,7 +84,7 @@ async def build_app(
     """
     async with AsyncExitStack() as stack:
         _make_private(settings.data_dir)
-        store = await stack.enter_async_context(
+        store = store or await stack.enter_async_context(
             DuckDBStore.open(settings.data_dir / "database", on_fatal=_end_process, min_free_bytes=settings.min_free_disk_bytes)
         )
         blobs = await stack.enter_async_context(BlobStore.open(settings.data_dir / "blobs", min_free_bytes=settings.min_free_disk_bytes))

@@ -23,6 +23,7 @@ from typing import Protocol
 
 import bench_retrieval
 import openai
+from bench_api import ApiBench
 from bench_figures import Row
 from bench_sandbox import SandboxBench
 from rich.console import Console
@@ -143,7 +144,7 @@ class StartBench:
         raise RuntimeError("The answer had no text.")
 
 
-BENCHES: dict[str, Callable[[], Bench]] = {"start": StartBench, "sandbox": SandboxBench}
+BENCHES: dict[str, Callable[[], Bench]] = {"start": StartBench, "api": ApiBench, "sandbox": SandboxBench}
 
 # ── The command ──────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from offline_assistants.bootstrap import build_app
-from offline_assistants.server import serve
+from offline_assistants.server import listen, serve
 from offline_assistants.settings import Settings
 from offline_assistants.testing.hash_documents import HashDocuments
 from offline_assistants.testing.scripted_engine import ScriptedEngine
@@ -190,7 +190,7 @@ async def _serve(folder: Path, *, waits: bool) -> None:
     settings = Settings(data_dir=folder / "data", min_free_disk_bytes=0)
     watch = _Watch()
     async with build_app(settings, engines=engine, documents=HashDocuments(), sandbox=ScriptedSandbox()) as opened:
-        listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+        listener = listen("127.0.0.1", 0)
         watching = asyncio.create_task(watch.run())
         print(listener.getsockname()[1], flush=True)
         threading.Thread(target=_answer_questions, args=(watch,), daemon=True).start()

@@ -36,14 +36,17 @@ from offline_assistants.errors import OfflineAssistantsError, StoreError, StoreF
 from offline_assistants.store.changes import Change, Committed, Draft, Precondition, Row, Update
 from offline_assistants.store.database import Database, FreshCopy, is_fatal, is_of_library, translated
 from offline_assistants.store.reading import Order, Page, Query, Reader, ReadOnce
+from offline_assistants.store.recent import Recent
 from offline_assistants.store.rewriting import Missed, Rewriting, has_text
-from offline_assistants.store.tables import TABLES, Equal, Name, T, load_migrations, load_statements, select
+from offline_assistants.store.tables import TABLES, Equal, Name, T, Table, load_migrations, load_statements, select
 from offline_assistants.store.write_thread import WriteThread
 
 _log = logging.getLogger(__name__)
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 _STRETCH = 200
 """Objects that `list_all` has in memory at a time."""
+_RECENT_BYTES = 32 * 2**20
+"""Of documents that are kept in memory: the threads, runs and messages that are in use."""
 _FOLDED_WHEN_IDLE = 4 * 2**20
 """Bytes of the log."""
 _REWRITTEN_AT_CLOSE = 64 * 2**20
@@ -64,6 +67,7 @@ class DuckDBStore:
         self,
         directory: Path | None,
         *,
+        database: Database,
         on_fatal: Callable[[StoreError], None],
         min_free_bytes: int,
         num_readers: int,
@@ -79,8 +83,9 @@ class DuckDBStore:
         self._fatal: StoreError | None = None
         self._is_open = False
         self._sql = load_statements()
-        self._database = Database(directory)
+        self._database = database
         self._reader = Reader(self._query_to_read)
+        self._recent = Recent(max_bytes=_RECENT_BYTES)
 
     @classmethod
     @asynccontextmanager
@@ -88,6 +93,7 @@ class DuckDBStore:
         cls,
         directory: Path | None,
         *,
+        database: Database | None = None,
         on_fatal: Callable[[StoreError], None] = lambda _: None,
         min_free_bytes: int = 256 * 2**20,
         num_readers: int = 4,
@@ -98,9 +104,17 @@ class DuckDBStore:
 
         `on_fatal` is called once, on the event loop, when the database cannot go on: the process should end and be started again. `min_free_bytes`:
         nothing new is accepted when the disk has less. `idle_after_s`: so long after the last write the log is folded into the file, and deleted text leaves
-        the disk; where writes never end, that begins after `tidy_after_s`.
+        the disk; where writes never end, that begins after `tidy_after_s`. `database`: one that says the same statements to something else.
         """
-        store = cls(directory, on_fatal=on_fatal, min_free_bytes=min_free_bytes, num_readers=num_readers, idle_after_s=idle_after_s, tidy_after_s=tidy_after_s)
+        store = cls(
+            directory,
+            database=database or Database(directory),
+            on_fatal=on_fatal,
+            min_free_bytes=min_free_bytes,
+            num_readers=num_readers,
+            idle_after_s=idle_after_s,
+            tidy_after_s=tidy_after_s,
+        )
         await store._start()
         try:
             yield store
@@ -114,7 +128,12 @@ class DuckDBStore:
 
     async def get_many(self, cls: type[T], keys: Iterable[str]) -> dict[str, T]:
         """Those that exist, by key."""
-        return await self._read(self._reader.objects, cls, list(keys))
+        wanted = list(dict.fromkeys(keys))
+        self._check_usable()
+        known = self._recent.find([(cls, key) for key in wanted])
+        found = {key: cls.model_validate_json(doc) for (_, key), doc in known.items() if doc is not None}
+        unknown = [key for key in wanted if (cls, key) not in known]
+        return found | (await self._read(self._reader.objects, cls, unknown) if unknown else {})
 
     async def list_page(
         self,
@@ -235,27 +254,37 @@ class DuckDBStore:
     def _query(self, statement: str, words: Mapping[str, str] = _NOTHING, values: Sequence[object] = ()) -> list[Any]:
         return self._database.execute(self._sql[statement].format_map(words), values)
 
-    def _carry_out(self, requests: list[_Request]) -> Sequence[Committed | Exception]:
-        """One transaction for all; if the database refuses it, one for each, so that only the guilty one fails."""
+    def _carry_out(self, requests: list[_Request], *, is_careful: bool = False) -> Sequence[Committed | Exception]:
+        """One transaction for all. If the database refuses it, once more with no object taken for new; then one for each, so that only the guilty fails."""
         if self._fatal is not None:
             return [self._fatal] * len(requests)
+        stored = ReadOnce(Reader(self._query), self._recent)
         try:
-            with self._watched(), self._database.transaction():
-                draft, outcomes = self._write(requests)
+            with self._watched():
+                stored.expect(name for request in requests for part in (*request.require, *request.changes) for name in part.reads)
+                draft = Draft(stored, self._seqs)
+                with self._database.transaction():
+                    outcomes = self._write(requests, draft, stored, is_careful=is_careful)
         except StoreError as error:
-            return [error] if len(requests) == 1 else [self._carry_out([request])[0] for request in requests]
+            if not is_careful:
+                return self._carry_out(requests, is_careful=True)
+            return [error] if len(requests) == 1 else [self._carry_out([request], is_careful=True)[0] for request in requests]
+        self._recent.put(stored.docs.items())
+        self._recent.put((name, None if row is None else row.doc) for name, row in draft.rows.items())
         self._rewriting.note(draft)
         return outcomes
 
-    def _write(self, requests: list[_Request]) -> tuple[Draft, list[Committed | Exception]]:
-        expected = [name for request in requests for part in (*request.require, *request.changes) for name in part.reads]
-        draft = Draft(ReadOnce(Reader(self._query), expected), self._seqs)
+    def _write(self, requests: list[_Request], draft: Draft, stored: ReadOnce, *, is_careful: bool) -> list[Committed | Exception]:
         is_full = not self._has_room(0)
         outcomes = [self._stage(request, draft, is_full=is_full) for request in requests]
-        self._flush(self._query, draft.rows, draft.deleted)
+        self._flush(self._query, draft.rows, draft.deleted, is_new=lambda name: not is_careful and not self._is_known(name, draft, stored))
         if has_text(draft.deleted) and not self._rewriting.is_due:
             self._query("set_dead_text")
-        return draft, outcomes
+        return outcomes
+
+    def _is_known(self, name: Name, draft: Draft, stored: ReadOnce) -> bool:
+        """Whether the object is in the database as far as we know; it may be although we do not."""
+        return name not in draft.deleted and bool(stored.docs.get(name) or self._recent.find([name]).get(name))
 
     def _stage(self, request: _Request, draft: Draft, *, is_full: bool) -> Committed | Exception:
         branch = draft.branch(request.project)
@@ -272,16 +301,18 @@ class DuckDBStore:
         draft.merge(branch)
         return Committed(results)
 
-    def _flush(self, query: Query, rows: Mapping[Name, Row | None], deleted: Set[Name]) -> None:
+    def _flush(self, query: Query, rows: Mapping[Name, Row | None], deleted: Set[Name], *, is_new: Callable[[Name], bool] = lambda _: False) -> None:
+        """`is_new`: those that are written without a look for one with the same key, in half the time. Raises an error of the database if there is one."""
         for cls, table in TABLES.items():
             keys = [key for kind, key in deleted if kind is cls]
-            new = [row for (kind, _), row in rows.items() if kind is cls and row is not None]
+            written = [(is_new((kind, key)), row) for (kind, key), row in rows.items() if kind is cls and row is not None]
             if keys:
                 query("delete", table.words, [keys])
-            if new:
-                lists = zip(*[(row.obj.key, row.seq, *table.values_of(row.obj), row.doc) for row in new], strict=True)
-                written = query("upsert", table.words, [list(values) for values in lists])
-                if set(written) != {(row.obj.key, *table.values_of(row.obj)) for row in new}:
+            if new := [row for is_new_row, row in written if is_new_row]:
+                query("insert", table.words, _lists(table, new))
+            if old := [row for is_new_row, row in written if not is_new_row]:
+                found = query("upsert", table.words, _lists(table, old))
+                if set(found) != {(row.obj.key, *table.values_of(row.obj)) for row in old}:
                     raise StoreError(f"Objects in {table.name} keep their {', '.join(table.columns)}; delete the old one to put another in its place.")
 
     def _has_room(self, num_bytes: int) -> bool:
@@ -347,3 +378,8 @@ class DuckDBStore:
                 self._fatal = error
                 self._loop.call_soon_threadsafe(self._on_fatal, error)
             raise
+
+
+def _lists(table: Table, rows: Sequence[Row]) -> list[list[object]]:
+    """Column by column."""
+    return [list(values) for values in zip(*[(row.obj.key, row.seq, *table.values_of(row.obj), row.doc) for row in rows], strict=True)]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, Literal, Protocol
 
 from offline_assistants.domain.objects import ApiObject, Run
+from offline_assistants.store.recent import Recent
 from offline_assistants.store.tables import TABLES, Equal, Name, Selection, T, select
 
 Order = Literal["asc", "desc"]
@@ -51,7 +52,7 @@ class Reader:
 
     def places(self, chosen: Selection[Any], order: Order, limit: int | None) -> list[int]:
         """Where the chosen objects stand in the order of creation."""
-        return [seq for (seq,) in self._query("places", chosen.words | {"order": order}, [*chosen.family.values, *chosen.wanted.values, limit])]
+        return [seq for (seq,) in self._query("places", chosen.words | {"order": order}, _values(chosen, limit))]
 
     def stretch(self, chosen: Selection[T], places: Sequence[int]) -> list[T]:
         """The objects at these places, in this order, without those deleted meanwhile."""
@@ -63,16 +64,23 @@ class Reader:
 
     def page(self, chosen: Selection[T], *, limit: int, order: Order, after: str | None, before: str | None) -> Page[T]:
         later, earlier = ("seq > ?", "seq < ?") if order == "asc" else ("seq < ?", "seq > ?")
-        rest = chosen.family
+        rest = chosen
         if after is not None:
-            rest = rest.also(later, self._place(chosen, after, "after"))
+            rest = rest.within(later, self._place(chosen, after, "after"))
         if before is not None:
-            rest = rest.also(earlier, self._place(chosen, before, "before"))
+            rest = rest.within(earlier, self._place(chosen, before, "before"))
         is_backwards = before is not None and after is None
         towards: Order = "asc" if (order == "asc") != is_backwards else "desc"
-        places = self.places(Selection(chosen.cls, rest, chosen.wanted), towards, limit + 1)
-        items = self.stretch(chosen, places[:limit])
-        return Page(items[::-1] if is_backwards else items, has_more=len(places) > limit)
+        items, has_more = self._first(rest, towards, limit)
+        return Page(items[::-1] if is_backwards else items, has_more=has_more)
+
+    def _first(self, chosen: Selection[T], order: Order, limit: int) -> tuple[list[T], bool]:
+        """So many, and whether there are more. Where they are a part of the table, in one statement."""
+        if not chosen.is_indexed:
+            places = self.places(chosen, order, limit + 1)
+            return self.stretch(chosen, places[:limit]), len(places) > limit
+        rows = self._query("page", chosen.words | {"order": order}, _values(chosen, limit + 1))
+        return [chosen.cls.model_validate_json(doc) for _, doc in rows[:limit]], len(rows) > limit
 
     def _place(self, chosen: Selection[Any], key: str, param: str) -> int:
         rows = self._query("place", chosen.words, [key, *chosen.family.values])
@@ -81,26 +89,37 @@ class Reader:
         return rows[0][0]
 
 
-class ReadOnce:
-    """What is committed, for one transaction: each document is read once, the expected ones together."""
+def _values(chosen: Selection[Any], limit: int | None) -> list[object]:
+    return [*chosen.family.values, *chosen.stretch.values, *chosen.wanted.values, limit]
 
-    def __init__(self, reader: Reader, expected: Iterable[Name]) -> None:
+
+class ReadOnce:
+    """What is committed, for one transaction: each document is read once, the expected ones together, and those in `recent` not at all."""
+
+    def __init__(self, reader: Reader, recent: Recent) -> None:
         self._reader = reader
-        self._docs: dict[Name, str | None] = {}
-        keys: dict[type[ApiObject], list[str]] = {}
-        for cls, key in dict.fromkeys(expected):
-            keys.setdefault(cls, []).append(key)
-        for cls in keys:
-            self._read(cls, keys[cls])
+        self._recent = recent
+        self.docs: dict[Name, str | None] = {}
+        """What was looked at; None: not there."""
+
+    def expect(self, names: Iterable[Name]) -> None:
+        """These will be asked for."""
+        self._read(dict.fromkeys(names))
 
     def doc(self, cls: type[ApiObject], key: str) -> str | None:
-        if (cls, key) not in self._docs:
-            self._read(cls, [key])
-        return self._docs[cls, key]
+        if (cls, key) not in self.docs:
+            self._read([(cls, key)])
+        return self.docs[cls, key]
 
     def keys(self, cls: type[ApiObject], parent: Equal) -> list[str]:
         return self._reader.keys(select(cls, parent))
 
-    def _read(self, cls: type[ApiObject], keys: Sequence[str]) -> None:
-        found = self._reader.docs(cls, keys)
-        self._docs.update({(cls, key): found.get(key) for key in keys})
+    def _read(self, names: Iterable[Name]) -> None:
+        self.docs.update(self._recent.find(names))
+        unknown: dict[type[ApiObject], list[str]] = {}
+        for cls, key in names:
+            if (cls, key) not in self.docs:
+                unknown.setdefault(cls, []).append(key)
+        for cls, keys in unknown.items():
+            found = self._reader.docs(cls, keys)
+            self.docs.update({(cls, key): found.get(key) for key in keys})

@@ -13,17 +13,21 @@ SELECT key FROM {table} WHERE {family} ORDER BY seq;
 SELECT seq FROM {table} WHERE key = ? AND {family};
 
 -- name: places
--- Where the objects of a page stand, without their documents: to sort documents costs more than to read a page. The family (a parent's children) is
--- materialized first, because a condition on documents beside one on an indexed column makes DuckDB forget the index.
-WITH family AS MATERIALIZED (SELECT seq, doc FROM {table} WHERE {family}) SELECT seq FROM family WHERE {wanted} ORDER BY seq {order} LIMIT ?;
+-- Where objects stand in the order of creation, without their documents. The family (a parent's children) is materialized first, here and below: any other
+-- condition beside the one on an indexed column makes DuckDB forget the index and read the whole table.
+{open_family} SELECT seq FROM {members} AND {stretch} AND {wanted} ORDER BY seq {order} LIMIT ?;
+
+-- name: page
+-- The same with the documents. To sort them costs more than to sort places, and less than a second statement unless there are thousands.
+{open_family} SELECT seq, doc FROM {members} AND {stretch} AND {wanted} ORDER BY seq {order} LIMIT ?;
 
 -- name: stretch
 -- Documents between two places.
-SELECT seq, doc FROM {table} WHERE {family} AND seq BETWEEN ? AND ?;
+{open_family} SELECT seq, doc FROM {members} AND seq BETWEEN ? AND ?;
 
 -- name: count
 -- How many objects there are.
-WITH family AS MATERIALIZED (SELECT doc FROM {table} WHERE {family}) SELECT count(*) FROM family WHERE {wanted};
+{open_family} SELECT count(*) FROM {members} AND {wanted};
 
 -- name: mentions
 -- The objects in whose documents a text occurs, oldest first. Reads the whole table, a million short documents in less than a second.
@@ -36,6 +40,10 @@ SELECT runs.doc FROM runs JOIN active_runs ON active_runs.run_id = runs.key ORDE
 -- name: newest
 -- The last place given out in a table.
 SELECT coalesce(max(seq), 0) FROM {table};
+
+-- name: insert
+-- New objects. Fails when there is one with the same key.
+INSERT INTO {table} (key, seq, {columns}, doc) SELECT {lists};
 
 -- name: upsert
 -- New objects, and new documents for those that exist. Lists instead of rows: 64 rows so take 5 ms, row by row 200 ms.

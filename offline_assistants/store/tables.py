@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.resources import files
 from types import MappingProxyType
@@ -108,6 +109,10 @@ def root_of(obj: ApiObject) -> Name:
     return table.root, getattr(obj, table.root_field)
 
 
+UNINDEXED = frozenset({"created_at", "project"})
+"""Columns without an index: who asks by these alone, or by none, means most of a table."""
+
+
 @dataclass(frozen=True)
 class Condition:
     """Which rows are meant."""
@@ -126,6 +131,10 @@ class Selection(Generic[T]):
     cls: type[T]
     family: Condition
     wanted: Condition
+    is_indexed: bool
+    """Whether the family is found by an index; otherwise it is most of the table."""
+    stretch: Condition = Condition()
+    """Which places."""
 
     @property
     def table(self) -> Table:
@@ -134,7 +143,15 @@ class Selection(Generic[T]):
     @property
     def words(self) -> dict[str, str]:
         """What fills the braces of a statement about these objects."""
-        return self.table.words | {"family": self.family.sql, "wanted": self.wanted.sql}
+        names = {"family": self.family.sql, "wanted": self.wanted.sql, "stretch": self.stretch.sql}
+        if self.is_indexed:
+            opened = f"WITH family AS MATERIALIZED (SELECT seq, doc FROM {self.table.name} WHERE {self.family.sql})"  # noqa: S608 our own names
+            return self.table.words | names | {"open_family": opened, "members": "family WHERE true"}
+        return self.table.words | names | {"open_family": "", "members": f"{self.table.name} WHERE {self.family.sql}"}
+
+    def within(self, sql: str, value: object) -> Selection[T]:
+        """Of these, those at some places only."""
+        return replace(self, stretch=self.stretch.also(sql, value))
 
 
 def select(cls: type[T], parent: Equal, where: Mapping[str, str | None] = MappingProxyType({})) -> Selection[T]:
@@ -157,14 +174,15 @@ def select(cls: type[T], parent: Equal, where: Mapping[str, str | None] = Mappin
             wanted = wanted.also("json_extract_string(doc, ?) IS NOT DISTINCT FROM ?", pointer, value)
         else:
             wanted = wanted.also(f"json_extract_string(doc, '$.{field}') IS NOT DISTINCT FROM ?", value)
-    return Selection(cls, family, wanted)
+    return Selection(cls, family, wanted, is_indexed=not UNINDEXED.issuperset(parent))
 
 
 def load_statements() -> dict[str, str]:
     """Name -> SQL, from statements.sql."""
     text = (files(__package__ or "") / "statements.sql").read_text(encoding="utf-8")
     named = (part.partition("\n") for part in text.split("-- name: ")[1:])
-    return {name.strip(): sql.strip() for name, _, sql in named}
+    # Without the comments, which the database would read each time.
+    return {name.strip(): re.sub(r"^--.*\n", "", sql, flags=re.MULTILINE).strip() for name, _, sql in named}
 
 
 def load_migrations() -> dict[int, str]:

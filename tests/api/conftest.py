@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import threading
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from starlette.types import ASGIApp
 
 from offline_assistants.bootstrap import OpenServer, build_app
 from offline_assistants.ports import Documents
+from offline_assistants.server import listen
 from offline_assistants.settings import Settings
 from offline_assistants.testing.hash_documents import HashDocuments
 from offline_assistants.testing.scripted_engine import ScriptedEngine
@@ -44,7 +44,7 @@ class LiveServer:
     settings: dict[str, object] = field(default_factory=dict)
 
     def start(self) -> LiveServer:
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = listen("127.0.0.1", 0)
         self._is_ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
         self._thread.start()
