@@ -1,4 +1,4 @@
-"""A server that is killed with -9 at random moments, with eight clients at work, loses nothing that it acknowledged. This file is also the program that is killed.
+"""A server that is killed with -9 under load loses nothing that it acknowledged. This file is also the program that is killed.
 
 Engine, sandbox and documents are scripted; HTTP, runs, the database and its disk are real.
 """

@@ -12,6 +12,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from offline_assistants.domain.chat_completions import ChatCompletion
 from offline_assistants.domain.objects import (
     ApiObject,
     Assistant,
@@ -79,6 +80,17 @@ ONE_OF_EACH: list[ApiObject] = [
     VectorStoreFileBatch(id="vsfb_a", created_at=1, vector_store_id="vs_a"),
     Upload(id="upload_a", bytes=1, created_at=1, expires_at=2, filename="a", purpose="assistants", mime_type="text/plain"),
     UploadPart(id="part_a", created_at=1, upload_id="upload_a", num_bytes=1, digest="a"),
+    ChatCompletion.model_validate(
+        {
+            "id": "chatcmpl_a",
+            "created": 1,
+            "model": "m",
+            "choices": [],
+            "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
+            "system_fingerprint": "a",
+            "x_model_file": "a",
+        }
+    ),
 ]
 
 
