@@ -77,6 +77,7 @@ class SeededServer(LiveServer):
             if scope["type"] == "http" and scope["path"] == "/seed":
                 wanted = run_status_for((await Request(scope, receive).body()).decode())
                 if wanted != fresh:
+                    self.engine.models = MODELS
                     await seed(opened, wanted)
                 fresh = wanted
                 await Response()(scope, receive, send)

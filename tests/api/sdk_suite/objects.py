@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from offline_assistants.domain.chat_completions import AnswerMessage, ChatChoice, ChatCompletion, CompletionUsage
 from offline_assistants.domain.objects import (
     ApiObject,
     Assistant,
@@ -44,9 +45,8 @@ BATCH_IDS = ("batch_id", "vsfb_abc123")
 
 def run_status_for(test: str) -> RunStatus:
     """The state in which the test with this node id wants `run_id`."""
-    if "test_runs.py" in test and "submit_tool_outputs" in test:
-        return "requires_action"
-    return "queued" if "test_runs.py" in test and "cancel" in test else "completed"
+    is_active = "test_runs.py" in test and ("submit_tool_outputs" in test or "cancel" in test)
+    return "requires_action" if is_active else "completed"
 
 
 def fixed_objects(run_status: RunStatus, *, now: int, digest: str, text_digest: str) -> Iterator[ApiObject]:
@@ -65,6 +65,19 @@ def fixed_objects(run_status: RunStatus, *, now: int, digest: str, text_digest: 
         counts = FileCounts(completed=len(FILE_IDS), total=len(FILE_IDS))
         yield VectorStore(id=store_id, created_at=CREATED_AT, name="name", last_active_at=now, file_counts=counts)
     yield from _store_files(text_digest)
+    for each in ("after", "completion_id", "before"):
+        answer = ChatChoice(index=0, message=AnswerMessage(content="string"), finish_reason="stop")
+        asked: list[dict[str, object]] = [{"role": "assistant", "content": "string", "refusal": None}]
+        yield ChatCompletion(
+            id=each,
+            created=CREATED_AT,
+            model="gpt-4o",
+            choices=[answer],
+            usage=CompletionUsage(),
+            system_fingerprint="fp",
+            x_model_file="scripted",
+            messages=asked,
+        )
     yield Upload(
         id="upload_abc123",
         bytes=len(CONTENT),
@@ -125,8 +138,6 @@ def _runs(status: RunStatus, now: int) -> Iterator[ApiObject]:
         yield run.model_copy(update={"status": "requires_action", "completed_at": None, "expires_at": now + 600, "required_action": action})
         asked = ToolCallsDetails(tool_calls=[FunctionCall(id="tool_call_id", function=FunctionCallDetails(name="name", arguments="{}"))])
         step = step.model_copy(update={"type": "tool_calls", "status": "in_progress", "completed_at": None, "step_details": asked})
-    elif status == "queued":
-        yield run.model_copy(update={"status": "queued", "completed_at": None, "expires_at": now + 600})
     else:
         yield run
     yield run.model_copy(update={"id": "before"})
