@@ -13,7 +13,7 @@ import sqlite3
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -185,27 +185,20 @@ class KeywordIndex:
     # ── Questions, on the reading thread ─────────────────────────────────────────────────────────────────────────────
 
     def _match(self, vector_store_ids: Sequence[str], terms: Sequence[str], limit: int, file_ids: Collection[str] | None) -> KeywordMatches:
-        shelves = {store: _Postings.read(self._reader.connection(store), terms) for store in vector_store_ids if self._file(store).exists()}
+        known = {store: self._reader.connection(store) for store in vector_store_ids if self._file(store).exists()}
+        with ExitStack() as snapshots:
+            for connection in known.values():
+                snapshots.enter_context(_snapshot(connection))
+            return self._match_in(known, terms, limit, file_ids)
+
+    def _match_in(self, known: Mapping[str, sqlite3.Connection], terms: Sequence[str], limit: int, file_ids: Collection[str] | None) -> KeywordMatches:
+        shelves = {store: _Postings.read(connection, terms) for store, connection in known.items()}
         num_chunks = sum(shelf.num_chunks for shelf in shelves.values())
         weights = [term_weight(num_chunks, sum(len(shelf.numbers[index]) for shelf in shelves.values())) for index in range(len(terms))]
         shares = {store: shelf.shares(weights) for store, shelf in shelves.items()}
-        found = [hit for store, of_store in shares.items() for hit in self._best(store, of_store, limit, file_ids)]
+        found = [hit for store, of_store in shares.items() for hit in _best(store, known[store], of_store, limit, file_ids)]
         found.sort(key=lambda hit: (-hit.share, hit.place.file_id, hit.place.chunk_index))
         return KeywordMatches(found[:limit], shares)
-
-    def _best(self, vector_store_id: str, shares: Floats, limit: int, file_ids: Collection[str] | None) -> list[KeywordHit]:
-        connection = self._reader.connection(vector_store_id)
-        if file_ids is not None:
-            shares = np.where(_chunks_of(connection, file_ids, len(shares)), shares, 0.0)
-        best = np.argsort(-shares, kind="stable")[:limit]
-        hits: list[KeywordHit] = []
-        for number in (int(each) for each in best if shares[each] > 0):
-            query = "SELECT file_id, chunk_index, start, end, windows FROM chunk JOIN file ON file.number = chunk.file WHERE chunk.number = ?"
-            file_id, chunk_index, start, end, windows = connection.execute(query, (number,)).fetchone()
-            spans: list[list[int]] = np.frombuffer(windows, "<u4").reshape(-1, 2).tolist()
-            place = Place(vector_store_id, file_id, chunk_index, start, end)
-            hits.append(KeywordHit(place, float(shares[number]), tuple((first, beyond) for first, beyond in spans)))
-        return hits
 
     def _share(self, matches: KeywordMatches, place: Place) -> float:
         shares = matches.shares.get(place.vector_store_id)
@@ -214,6 +207,20 @@ class KeywordIndex:
         query = "SELECT chunk.number FROM chunk JOIN file ON file.number = chunk.file WHERE file_id = ? AND chunk_index = ?"
         row = self._reader.connection(place.vector_store_id).execute(query, (place.file_id, place.chunk_index)).fetchone()
         return float(shares[row[0]]) if row is not None and row[0] < len(shares) else 0.0
+
+
+def _best(vector_store_id: str, connection: sqlite3.Connection, shares: Floats, limit: int, file_ids: Collection[str] | None) -> list[KeywordHit]:
+    if file_ids is not None:
+        shares = np.where(_chunks_of(connection, file_ids, len(shares)), shares, 0.0)
+    best = np.argsort(-shares, kind="stable")[:limit]
+    hits: list[KeywordHit] = []
+    for number in (int(each) for each in best if shares[each] > 0):
+        query = "SELECT file_id, chunk_index, start, end, windows FROM chunk JOIN file ON file.number = chunk.file WHERE chunk.number = ?"
+        file_id, chunk_index, start, end, windows = connection.execute(query, (number,)).fetchone()
+        spans: list[list[int]] = np.frombuffer(windows, "<u4").reshape(-1, 2).tolist()
+        place = Place(vector_store_id, file_id, chunk_index, start, end)
+        hits.append(KeywordHit(place, float(shares[number]), tuple((first, beyond) for first, beyond in spans)))
+    return hits
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +265,16 @@ def _chunks_of(connection: sqlite3.Connection, file_ids: Collection[str], size: 
         rows = connection.execute("SELECT chunk.number FROM chunk JOIN file ON file.number = chunk.file WHERE file_id = ?", (file_id,)).fetchall()
         allowed[[number for (number,) in rows if number < size]] = True
     return allowed
+
+
+@contextmanager
+def _snapshot(connection: sqlite3.Connection) -> Generator[None]:
+    """Whatever is written meanwhile is not seen."""
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        connection.execute("COMMIT")
 
 
 # ── Writing ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -307,7 +324,10 @@ class _Thread:
 
         def translated() -> T:
             with _search_errors():
-                return call()
+                try:
+                    return call()
+                finally:
+                    self._close_unused()
 
         return await asyncio.get_running_loop().run_in_executor(self._thread, translated)
 
@@ -319,9 +339,11 @@ class _Thread:
         """On the thread only. The file is made when it is not there."""
         connection = self._connections.pop(vector_store_id, None) or _connect(_store_file(self._path, vector_store_id))
         self._connections[vector_store_id] = connection
-        if len(self._connections) > _OPEN_STORES:
-            self._connections.popitem(last=False)[1].close()
         return connection
+
+    def _close_unused(self) -> None:
+        while len(self._connections) > _OPEN_STORES:
+            self._connections.popitem(last=False)[1].close()
 
     def disconnect(self, vector_store_id: str) -> None:
         """On the thread only."""
@@ -341,9 +363,11 @@ def _connect(file: Path) -> sqlite3.Connection:
     connection: Any = sqlite3.connect(file, isolation_level=None, timeout=30)
     for pragma in ("secure_delete = ON", "journal_mode = WAL", "synchronous = FULL", "journal_size_limit = 16777216"):
         connection.execute(f"PRAGMA {pragma}")
-    connection.executescript(_SCHEMA)
-    if sqlite3.sqlite_version_info >= (3, 42):
-        connection.execute("INSERT INTO terms (terms, rank) VALUES ('secure-delete', 1)")
+    if connection.execute("PRAGMA user_version").fetchone() == (0,):
+        connection.executescript(_SCHEMA)
+        if sqlite3.sqlite_version_info >= (3, 42):
+            connection.execute("INSERT INTO terms (terms, rank) VALUES ('secure-delete', 1)")
+        connection.execute("PRAGMA user_version = 1")
     return connection
 
 
@@ -354,4 +378,4 @@ def _search_errors() -> Generator[None]:
     except sqlite3.Error as error:
         if getattr(error, "sqlite_errorname", None) == "SQLITE_FULL":
             raise StoreFull from error
-        raise SearchError(f"The keyword index failed: {error}") from error
+        raise SearchError(f"The keyword index failed: {error}. `offline-assistants vector-stores reindex` rebuilds it from the stored texts.") from error

@@ -206,3 +206,35 @@ async def test_a_question_is_never_syntax(index: KeywordIndex, question: str):
 async def test_an_id_that_is_a_path_is_refused(index: KeywordIndex):
     with pytest.raises(SearchError, match="no id"):
         await index.add("../../etc", "file-a", chunks("llama"))
+
+
+async def test_questions_and_deletions_do_not_disturb_each_other(index: KeywordIndex):
+    for number in range(10):
+        await index.add("vs_one", f"file-{number}", chunks(*(f"llama {word}" for word in range(50))))
+
+    async def ask() -> list[int]:
+        return [len(await found(index, "llama 7 13 21", limit=50)) for _ in range(30)]
+
+    async def change() -> None:
+        for number in range(10):
+            await index.delete_file("vs_one", f"file-{number}")
+            await index.add("vs_one", f"file-{number + 10}", chunks("llama"))
+
+    async with asyncio.TaskGroup() as group:
+        asking = [group.create_task(ask()) for _ in range(3)]
+        group.create_task(change())
+
+    assert min(number for task in asking for number in task.result()) >= 10
+    assert len(await found(index, "llama", limit=100)) == 10
+
+
+async def test_a_broken_file_is_a_search_error_that_says_what_helps(tmp_path: Path):
+    (tmp_path / "vs_one.sqlite").write_bytes(b"no database" * 1000)
+
+    async with KeywordIndex(tmp_path) as index:
+        with pytest.raises(SearchError, match="reindex"):
+            await found(index, "llama")
+        await index.delete_store("vs_one")
+        await index.add("vs_one", "file-a", chunks("llama"))
+
+        assert await found(index, "llama") == [("file-a", 0)]
