@@ -28,7 +28,7 @@ from typing import IO, Any, Protocol, Self, TypeVar, cast
 import numpy as np
 
 from offline_assistants.errors import EmbeddingModelChanged, SearchError
-from offline_assistants.file_search.exact_vectors import BYTES_BESIDE_VECTOR, FileVectors, Span, StoreVectors, Vectors, hits_of
+from offline_assistants.file_search.exact_vectors import BYTES_BESIDE_VECTOR, FileVectors, Span, StoreVectors, Vectors, hits_of, products
 from offline_assistants.file_search.ranking import Place, WindowHit
 
 T = TypeVar("T")
@@ -392,7 +392,7 @@ class ChromaIndex:
         found = collection.get(ids=sorted(ids), include=["embeddings"])
         if not found["ids"]:
             return {}
-        near = dict(zip(found["ids"], (np.asarray(found["embeddings"], dtype=np.float32) @ vector).tolist(), strict=True))
+        near = dict(zip(found["ids"], products(np.asarray(found["embeddings"], dtype=np.float32), vector).tolist(), strict=True))
         return _best_of({place: {span: near.get(_record_id(place.file_id, span)) for span in spans} for place, spans in windows.items()})
 
     def _page(self, vector_store_id: str, offset: int) -> dict[str, FileVectors]:

@@ -68,7 +68,7 @@ class StoreVectors:
         """The `limit` nearest windows, nearest first, each as a hit for every chunk that it lies in. `file_ids`: only windows of these."""
         if not self.num_windows:
             return []
-        similarities = self._stack() @ vector
+        similarities = products(self._stack(), vector)
         if file_ids is not None:
             for index, file_id in enumerate(self._ids):
                 if file_id not in file_ids:
@@ -84,7 +84,7 @@ class StoreVectors:
         if file is None:
             return {}
         known = [span for span in spans if span in file.rows]
-        near: list[float] = (file.vectors[[file.rows[span] for span in known]] @ vector).tolist()
+        near: list[float] = products(file.vectors[[file.rows[span] for span in known]], vector).tolist()
         return dict(zip(known, near, strict=True))
 
     def _stack(self) -> Vectors:
@@ -101,6 +101,11 @@ class StoreVectors:
         file_id = self._ids[index]
         file = self._files[file_id]
         return hits_of(vector_store_id, file_id, file.spans[row - self._starts[index]], file.chunks[row - self._starts[index]], similarity)
+
+
+def products(vectors: Vectors, vector: Vectors) -> Vectors:
+    """The product of each row with `vector`. Not by `@`, whose threads wait for each other in a loop: on a busy machine that doubles what a search costs."""
+    return np.einsum("ij,j->i", vectors, vector)
 
 
 def hits_of(vector_store_id: str, file_id: str, span: Span, chunks: str, similarity: float) -> list[WindowHit]:
