@@ -157,6 +157,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "POST /v1/vector_stores/{vector_store_id}/search": Operation(
         name="searchVectorStore", schema=_search_page("vector_store.search_results.page", _FOUND, search_query=_list_of(_STRING))
     ),
+    "POST /v1/vector_stores/{vector_store_id}/reindex": Operation(name="reindexVectorStore", one=VectorStore, is_extension=True),
     "GET /v1/vector_stores/{vector_store_id}/files": Operation(name="listVectorStoreFiles", page_of=VectorStoreFile),
     "POST /v1/vector_stores/{vector_store_id}/files": Operation(name="createVectorStoreFile", one=VectorStoreFile),
     "GET /v1/vector_stores/{vector_store_id}/files/{file_id}": Operation(name="getVectorStoreFile", one=VectorStoreFile),
