@@ -14,6 +14,7 @@ from itertools import accumulate
 import numpy as np
 from numpy.typing import NDArray
 
+from offline_assistants.errors import SearchError
 from offline_assistants.file_search.ranking import Place, WindowHit
 
 Span = tuple[int, int]
@@ -104,7 +105,12 @@ class StoreVectors:
 
 
 def products(vectors: Vectors, vector: Vectors) -> Vectors:
-    """The product of each row with `vector`. Not by `@`, whose threads wait for each other in a loop: on a busy machine that doubles what a search costs."""
+    """The product of each row with `vector`. Raises SearchError when they are not of one length.
+
+    Not by `@`, whose threads wait for each other in a loop: on a busy machine that doubles what a search costs.
+    """
+    if vectors.shape[1:] != vector.shape:
+        raise SearchError(f"The question's vector has {len(vector)} dimensions, but those of the vector store have {vectors.shape[-1]}.")
     return np.einsum("ij,j->i", vectors, vector)
 
 
