@@ -211,6 +211,7 @@ def describe(*, title: str, version: str, routes: Sequence[BaseRoute]) -> Schema
     document["components"]["securitySchemes"] = {"ApiKeyAuth": {"type": "http", "scheme": "bearer"}}
     document["security"] = [{"ApiKeyAuth": []}, {}]
     present = {f"{method.upper()} {path}": found for path, methods in document["paths"].items() for method, found in methods.items()}
+    present = {place: found for place, found in present.items() if place in OPERATIONS}
     for place, found in present.items():
         operation = OPERATIONS[place]
         found["operationId"] = operation.name
