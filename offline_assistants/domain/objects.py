@@ -60,6 +60,8 @@ class ApiObject(Shape):
 
     private: ClassVar[frozenset[str]] = frozenset()
     """Fields that the store keeps and no client sees."""
+    left_out: ClassVar[frozenset[str]] = frozenset()
+    """Fields that a client sees only when they say something."""
 
     id: str
 
@@ -77,7 +79,7 @@ class ApiObject(Shape):
         """The schema of what a client gets."""
         schema = handler.resolve_ref_schema(handler(core_schema))
         schema["properties"] = {name: field for name, field in schema["properties"].items() if name not in cls.private}
-        schema["required"] = [name for name in schema.get("required", []) if name not in cls.private]
+        schema["required"] = [name for name in schema.get("required", []) if name not in cls.private | cls.left_out]
         return schema
 
 
@@ -576,6 +578,8 @@ class Truncation(Shape):
 
 
 class RunStep(ApiObject):
+    left_out: ClassVar[frozenset[str]] = frozenset({"truncation"})
+
     object: Literal["thread.run.step"] = "thread.run.step"
     created_at: int
     run_id: str
