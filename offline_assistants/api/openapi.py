@@ -82,6 +82,12 @@ _MODEL = _closed(
     context_tokens={"type": ["integer", "null"], "description": "Extension."},
 )
 _TEXT = _closed(type=_const("text"), text=_STRING)
+_EVENT: Schema = {
+    "type": "object",
+    "description": "One event of the stream; the data is JSON, that of the last one [DONE].",
+    "properties": {"event": _STRING, "data": _STRING},
+    "required": ["data"],
+}
 _ATTRIBUTES: Schema = {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}}
 _FOUND = _closed(file_id=_STRING, filename=_STRING, score={"type": "number"}, attributes=_ATTRIBUTES, content=_list_of(_TEXT))
 
@@ -252,7 +258,7 @@ def _content(operation: Operation, names: Mapping[type[BaseModel], str]) -> Sche
         return {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
     content: Schema = {"application/json": {"schema": _answer(operation, names)}}
     if operation.streams:
-        content["text/event-stream"] = {"schema": {"type": "string", "description": "Events, each ended by an empty line; the last one carries `[DONE]`."}}
+        content["text/event-stream"] = {"schema": _EVENT}
     return content
 
 
