@@ -182,6 +182,7 @@ def _sandbox(settings: Settings) -> DockerSandbox:
             max_sessions=settings.sandbox_max_sessions,
             num_spares=settings.sandbox_spares,
         ),
+        runtime=settings.sandbox_runtime,
         docker_host=settings.docker_host,
     )
 

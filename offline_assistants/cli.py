@@ -6,10 +6,11 @@ import asyncio
 import inspect
 import json
 import logging
+import os
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
-from typing import Any, NoReturn, Optional, cast
+from typing import Annotated, Any, NoReturn, Optional, cast
 
 import httpx
 import typer
@@ -20,10 +21,11 @@ from rich.text import Text
 
 from offline_assistants import __version__
 from offline_assistants.bootstrap import build_app
+from offline_assistants.code_interpreter.attacks import ATTACKS, ISOLATION
 from offline_assistants.code_interpreter.docker_sandbox import DockerSandbox
 from offline_assistants.code_interpreter.image import build_image
+from offline_assistants.code_interpreter.self_check import Finding, run_checks
 from offline_assistants.errors import OfflineAssistantsError
-from offline_assistants.ports import ExecutionEnded, Logs
 from offline_assistants.server import serve_until_stopped
 from offline_assistants.settings import Settings
 
@@ -217,19 +219,29 @@ def build_sandbox() -> None:
 
 
 @sandbox.command("check")
-def check_sandbox() -> None:
-    """Run a line of Python in a container. Exit code 1 when code_interpreter is unavailable."""
-    said = asyncio.run(_run_a_line())
-    console.print(f"code_interpreter is available: Python {said}", highlight=False)
+def check_sandbox(full: Annotated[bool, typer.Option("--full", help="Also attack it in every way known; takes a minute or two.")] = False) -> None:
+    """Run code in a container that tries each of its walls. Exit code 1 when code_interpreter is unavailable or a wall that matters does not hold."""
+    broken = asyncio.run(_check_sandbox(is_thorough=full))
+    if broken:
+        raise OfflineAssistantsError(f"code_interpreter is not safe here: {broken} of the walls that matter do not hold.")
+    console.print("code_interpreter is available, and every wall that matters holds.", highlight=False)
 
 
-async def _run_a_line() -> str:
-    async with DockerSandbox("sandbox-check", docker_host=Settings().docker_host) as checked:
+async def _check_sandbox(*, is_thorough: bool) -> int:
+    """Print a line for each check; how many that matter do not hold."""
+    settings, num_broken = Settings(), 0
+    async with DockerSandbox(f"sandbox-check-{os.getpid()}", docker_host=settings.docker_host, runtime=settings.sandbox_runtime) as checked:
         missing = await checked.check()
         if missing is not None:
             raise OfflineAssistantsError(missing)
-        events = [event async for event in checked.execute("check", "import platform; print(platform.python_version())", [], 60)]
-    said = "".join(event.text for event in events if isinstance(event, Logs))
-    if not any(isinstance(event, ExecutionEnded) and event.status == "ok" for event in events):
-        raise OfflineAssistantsError(f"The container started, but Python in it failed: {said}")
-    return said.strip()
+        async with aclosing(run_checks(checked, ATTACKS if is_thorough else ISOLATION, is_thorough=is_thorough)) as findings:
+            async for finding in findings:
+                console.print(_line(finding), highlight=False, soft_wrap=True)
+                num_broken += finding.check.is_vital and not finding.holds
+    return num_broken
+
+
+def _line(finding: Finding) -> Text:
+    if finding.holds:
+        return Text.assemble(("yes  ", "green"), finding.check.name)
+    return Text.assemble(("NO   ", "red"), f"{finding.check.name}. {finding.check.consequence} ({'; '.join(finding.failures)})")

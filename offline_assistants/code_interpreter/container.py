@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 INSTANCE_LABEL = "offline-assistants.instance"
-_USER_ID = 10001
+USER_ID = 10001
 _MB = 1024 * 1024
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "LOKY_MAX_CPU_COUNT")
 
@@ -30,7 +30,7 @@ def container_options(*, image: str, instance_id: str, seccomp_profile: str, lim
     return {
         "image": image,
         "labels": {INSTANCE_LABEL: instance_id},
-        "user": f"{_USER_ID}:{_USER_ID}",
+        "user": f"{USER_ID}:{USER_ID}",
         "hostname": "sandbox",
         "stdin_open": True,
         "network_disabled": True,
@@ -60,7 +60,7 @@ def container_options(*, image: str, instance_id: str, seccomp_profile: str, lim
 
 def _tmpfs(size_mb: int, *, mode: str) -> str:
     # nr_inodes: without it, a hundred thousand empty files cost 90 MB of the kernel's memory.
-    return f"size={size_mb}m,nr_inodes=4096,mode={mode},uid={_USER_ID},gid={_USER_ID},nosuid,nodev,noexec"
+    return f"size={size_mb}m,nr_inodes=4096,mode={mode},uid={USER_ID},gid={USER_ID},nosuid,nodev,noexec"
 
 
 def _ulimit(name: str, value: int) -> dict[str, Any]:

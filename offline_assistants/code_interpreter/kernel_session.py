@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import time
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -17,8 +19,12 @@ _log = logging.getLogger(__name__)
 _READY_TIMEOUT_S = 60.0
 _PRELOAD_TIMEOUT_S = 120.0
 """The kernel imports its libraries after it said ready and before it takes the first frame."""
-_GRACE_S = 30.0
-"""The kernel itself ends code at its limit; this long after it, the kernel is taken for dead."""
+_KERNEL_GRACE_S = 1.0
+"""The kernel interrupts code at its limit, and kills what has not reacted so long after it."""
+_SILENCE_S = 3.0
+"""After that, a kernel that says nothing for so long is taken for dead, and its container is killed."""
+_HAND_OVER_S = 120.0
+"""Files may take so long after the limit, as long as they keep coming."""
 _INTERRUPT_TIMEOUT_S = 5.0
 _WRITE_TIMEOUT_S = 120.0
 _DIED = "The container of this Python session ended while the code ran. Variables and the files in /mnt/data are lost."
@@ -145,10 +151,10 @@ class KernelSession:
         await self._engine.ping()
 
     async def _events_of_call(self, timeout_s: float) -> AsyncGenerator[protocol.KernelEvent]:
-        wait_s = _PRELOAD_TIMEOUT_S
+        yield await self._next_event(_PRELOAD_TIMEOUT_S)
+        limit_at = time.monotonic() + timeout_s + _KERNEL_GRACE_S
         while self._is_answer_due:
-            yield await self._next_event(wait_s)
-            wait_s = timeout_s + _GRACE_S
+            yield await self._next_event(_SILENCE_S, limit_at=limit_at, give_up_at=limit_at + _HAND_OVER_S)
 
     async def _ask(self, frames: Iterable[bytes]) -> None:
         """Send the frames of the next request, whose number is one higher than the last one's."""
@@ -165,11 +171,16 @@ class KernelSession:
         except OSError as error:  # TimeoutError is one, too
             raise SessionDiedError("nothing can be written to it") from error
 
-    async def _next_event(self, timeout_s: float) -> protocol.KernelEvent:
-        """Raises SessionDiedError, and TimeoutError when nothing at all arrives for `timeout_s`."""
+    async def _next_event(self, silence_s: float, *, limit_at: float = 0.0, give_up_at: float = math.inf) -> protocol.KernelEvent:
+        """Raises SessionDiedError, and TimeoutError when nothing at all arrives for `silence_s` or the event is not there at `give_up_at`.
+
+        `limit_at` is when the code must have ended; until then, it may be silent for as long as it likes. Both on the monotonic clock.
+        """
         try:
             while (event := next(self._events, None)) is None:
-                async with asyncio.timeout(timeout_s):
+                if (now := time.monotonic()) > give_up_at:
+                    raise TimeoutError
+                async with asyncio.timeout(silence_s + max(0.0, limit_at - now)):
                     data = await self._stream.read()
                 if not data:
                     raise SessionDiedError("its stream ended")

@@ -71,6 +71,8 @@ class Worker:
     output_fd: int
     output_write_fd: int
     """Held open here too, so that a worker that closes its own end cannot make ours readable for ever."""
+    control_id: tuple[int, int]
+    """Of its own end of `control`, to know who else holds it."""
     decoder: frames.FrameDecoder
 
 
@@ -156,10 +158,11 @@ class Supervisor:
         pid = processes.fork_among_the_dying()
         if pid == 0:
             _become_worker(theirs, output_write)
+        control_id = processes.identity(theirs.fileno())
         theirs.close()
         os.set_blocking(output_read, False)
         ours.settimeout(5)
-        return Worker(pid, ours, output_read, output_write, frames.FrameDecoder(self._limits.image_bytes + 1))
+        return Worker(pid, ours, output_read, output_write, control_id, frames.FrameDecoder(self._limits.image_bytes + 1))
 
     def _forward_output(self, worker: Worker) -> None:
         """At most what a full pipe holds, so that endless output cannot keep us from the deadlines."""
@@ -273,8 +276,11 @@ class Supervisor:
 
     def _end_cell(self, status: str, note: str | None = None) -> None:
         current = self._cell
-        if len(processes.others(self._worker.pid)) > _MAX_LEFT_BEHIND:
+        left_behind = processes.others(self._worker.pid)
+        if len(left_behind) > _MAX_LEFT_BEHIND:
             processes.kill_all_but(self._worker.pid)
+        for pid in processes.holders(left_behind, self._worker.control_id):
+            processes.kill(pid)  # it could answer the next call in the worker's name
         notes = [*([note] if note else []), *current.notes]
         for change in self._folder.changes(self._limits.files):
             if isinstance(change, data_folder.FoundFile):

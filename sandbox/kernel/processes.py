@@ -18,12 +18,16 @@ def kill_all_but(*spared_pids: int) -> None:
         if not found:
             return
         for pid in found:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+            kill(pid)
         time.sleep(0.002)
     os.kill(-1, signal.SIGKILL)
+
+
+def kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
 
 
 def others(*spared_pids: int) -> list[int]:
@@ -32,6 +36,34 @@ def others(*spared_pids: int) -> list[int]:
         return []
     pids = (int(name) for name in os.listdir("/proc") if name.isdecimal())
     return [pid for pid in pids if pid != 1 and pid not in spared_pids and not _is_zombie(pid)]
+
+
+def identity(file: int) -> tuple[int, int]:
+    """What descriptor `file` leads to, as it is known in every process."""
+    info = os.fstat(file)
+    return info.st_dev, info.st_ino
+
+
+def holders(pids: list[int], sought: tuple[int, int]) -> list[int]:
+    """Those of `pids` that have `sought` open, or do not let us look."""
+    return [pid for pid in pids if _may_hold(pid, sought)]
+
+
+def _may_hold(pid: int, sought: tuple[int, int]) -> bool:
+    folder = f"/proc/{pid}/fd"
+    try:
+        for name in os.listdir(folder):
+            try:
+                info = os.stat(f"{folder}/{name}")
+            except FileNotFoundError:
+                continue  # closed meanwhile
+            if (info.st_dev, info.st_ino) == sought:
+                return True
+    except FileNotFoundError:
+        return False  # it ended
+    except OSError:
+        return True
+    return False
 
 
 def _is_zombie(pid: int) -> bool:

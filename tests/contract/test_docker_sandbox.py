@@ -548,6 +548,25 @@ async def test_a_container_that_dies_under_the_code_is_a_crash_and_the_next_call
         assert (await conversation.run("'x' in globals()")).text == "False\n"
 
 
+async def test_a_container_that_never_answers_is_killed_soon_after_the_limit_and_what_it_said_is_kept(client: docker.DockerClient) -> None:
+    instance_id = f"test-{uuid.uuid4().hex}"
+    async with DockerSandbox(instance_id) as own:
+        conversation = Conversation(own)
+        await conversation.run("x = 1")
+        task = asyncio.create_task(conversation.run("import time\nprint('said before')\ntime.sleep(60)", timeout_s=3.0))
+        await asyncio.sleep(1.5)
+        began = time.monotonic()
+        client.api.pause(containers(client, instance_id)[0])
+
+        outcome = await task
+
+        assert time.monotonic() - began < 20  # 3 s, 1 s for the kernel's own kill, 3 s of silence; the rest is a busy machine's
+        assert outcome.text.startswith("said before\n[The Python session did not come back after its time limit and was ended. Variables")
+        assert outcome.end == ExecutionEnded("timeout", is_state_lost=True)
+        assert (await conversation.run("'x' in globals()")).text == "False\n"
+        assert len(containers(client, instance_id)) == 1
+
+
 async def test_a_container_that_died_between_calls_is_replaced_and_the_code_is_told(client: docker.DockerClient) -> None:
     instance_id = f"test-{uuid.uuid4().hex}"
     async with DockerSandbox(instance_id) as own:
