@@ -169,6 +169,7 @@ async def _documents(settings: Settings, catalog: Catalog) -> LocalDocuments:
         num_threads=settings.embed_threads,
         parser_memory_bytes=settings.parse_memory_bytes,
         parser_timeout_s=settings.parse_timeout_s,
+        ocr_languages=settings.ocr_languages,
     )
 
 

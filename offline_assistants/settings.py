@@ -55,8 +55,13 @@ class Settings(BaseSettings):
     max_file_bytes: int = Field(default=512 * 1024 * 1024, ge=1, description="The largest file that may be uploaded at once, in bytes.")
     max_upload_bytes: int = Field(default=8 * 1024**3, ge=1, description="The largest file that may be uploaded in parts, in bytes.")
     min_free_disk_bytes: int = Field(default=256 * 1024 * 1024, ge=0, description="With less free disk space than this, nothing new is accepted.")
-    parse_timeout_s: float = Field(default=120.0, gt=0, description="Seconds that the parser of one file may take.")
+    parse_timeout_s: float = Field(default=120.0, gt=0, description="Seconds that the parser of one file may take; of a scan, that one page may take.")
     parse_memory_bytes: int = Field(default=2 * 1024**3, gt=0, description="Memory that the parser of one file may take, in bytes.")
+    ocr_languages: str = Field(
+        default="",
+        pattern=r"^[A-Za-z_+]*$",
+        description="Languages of scanned pages, as tesseract names them: eng+deu. Default: those it has, or English if they are more than four.",
+    )
 
     exact_search_windows: int = Field(
         default=100_000, ge=0, description="Up to so many windows a vector store is searched exactly, in memory; a larger one through its HNSW graph."

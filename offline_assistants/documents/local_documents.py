@@ -26,7 +26,7 @@ _BLANK = re.compile(r"\s")
 
 
 class LocalDocuments:
-    """Parses with pypdfium2 and the standard library, embeds with a sentence-transformers model in `model_dir`.
+    """Parses in child processes (formats/), embeds with a sentence-transformers model in `model_dir`.
 
     Nothing is started before it is needed; `warm` starts the embedder early. Use as an async context manager, in one event loop.
     """
@@ -41,6 +41,7 @@ class LocalDocuments:
         parser_memory_bytes: int = 1 << 30,
         parser_timeout_s: float = 120.0,
         max_text_chars: int = 20_000_000,
+        ocr_languages: str = "",
         embedder_start_timeout_s: float = 120.0,
         embedder_timeout_s: float = 120.0,
     ) -> None:
@@ -48,7 +49,13 @@ class LocalDocuments:
         self._model_dir = model_dir
         self._model_id = model_id
         self._model_name: str | None = None
-        self._parser = ParserProcess(memory_bytes=parser_memory_bytes, timeout_s=parser_timeout_s, max_text_chars=max_text_chars, max_processes=max_parsers)
+        self._parser = ParserProcess(
+            memory_bytes=parser_memory_bytes,
+            timeout_s=parser_timeout_s,
+            max_text_chars=max_text_chars,
+            max_processes=max_parsers,
+            ocr_languages=ocr_languages,
+        )
         self._embedder = EmbedderProcess(model_dir, num_threads=num_threads, start_timeout_s=embedder_start_timeout_s, request_timeout_s=embedder_timeout_s)
 
     async def __aenter__(self) -> Self:

@@ -1,20 +1,19 @@
-"""The child process that parses one file: content in, text out, then it ends. It can reach no network, write no file, and take no more than its limits."""
+"""The child process that parses one file: content in, text out, then it ends. What it cannot do is in confinement.py."""
 
 from __future__ import annotations
 
-import ctypes
 import os
-import resource
 import sys
+from functools import partial
+from typing import BinaryIO
 
+from offline_assistants.documents.confinement import confine
+from offline_assistants.documents.formats.text_recognition import TextRecognition
 from offline_assistants.documents.frames import Header, read_frame, write_frame
 from offline_assistants.documents.lifeline import die_with_parent
 from offline_assistants.documents.parsers import parse
 from offline_assistants.errors import InvalidFile, UnsupportedFile
 from offline_assistants.ports import ParsedDocument
-
-_CLONE_NEWUSER = 0x10000000
-_CLONE_NEWNET = 0x40000000
 
 
 def main() -> None:
@@ -22,32 +21,22 @@ def main() -> None:
     die_with_parent(parent_pid)
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # a library that prints must not break a frame
-    _confine(memory_bytes=memory_bytes, cpu_s=cpu_s)
+    network = confine(memory_bytes=memory_bytes, cpu_s=cpu_s)
     request = read_frame(sys.stdin.buffer)
     if request is not None:
-        header, payload = _answer(*request)
-        write_frame(replies, header, payload)
+        header, payload = _answer(*request, replies)
+        write_frame(replies, {"network": network, **header}, payload)
 
 
-def _confine(*, memory_bytes: int, cpu_s: int) -> None:
-    if sys.platform == "linux":
-        libc = ctypes.CDLL(None, use_errno=True)
-        # A network namespace of its own has no way out. Not permitted everywhere; the parsers open no sockets of their own accord.
-        if libc.unshare(_CLONE_NEWNET) != 0:
-            libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET)
-    for limit, value in (
-        (resource.RLIMIT_AS, memory_bytes),
-        (resource.RLIMIT_CPU, cpu_s),
-        (resource.RLIMIT_FSIZE, 0),
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_NOFILE, 64),
-    ):
-        resource.setrlimit(limit, (value, value))
-
-
-def _answer(header: Header, content: bytes) -> tuple[Header, bytes]:
+def _answer(header: Header, content: bytes, replies: BinaryIO) -> tuple[Header, bytes]:
     try:
-        document = parse(str(header["filename"]), content, max_text_chars=int(header["max_text_chars"]))
+        document = parse(
+            str(header["filename"]),
+            content,
+            max_text_chars=int(header["max_text_chars"]),
+            recognition=TextRecognition(str(header["ocr_languages"]), before_start=partial(die_with_parent, os.getpid())),
+            on_progress=lambda: write_frame(replies, {"progress": True}),
+        )
     except (UnsupportedFile, InvalidFile) as error:
         return {"error": type(error).__name__, "message": error.message}, b""
     except MemoryError:

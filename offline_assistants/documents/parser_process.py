@@ -20,13 +20,15 @@ _CHILD = "offline_assistants.documents.parser_child"
 class ParserProcess:
     """Parses files, each in a process that is made for it and dies with it.
 
-    `memory_bytes` is what a parser may take beside the file itself; `max_text_chars` is what a document may hold.
+    `memory_bytes` is what a parser may take beside the file itself; `timeout_s` is how long it may go without a sign of progress, which is all the time
+    except while pages are recognised; `max_text_chars` is what a document may hold; `ocr_languages` as tesseract names them, empty for those that it has.
     """
 
-    def __init__(self, *, memory_bytes: int, timeout_s: float, max_text_chars: int, max_processes: int) -> None:
+    def __init__(self, *, memory_bytes: int, timeout_s: float, max_text_chars: int, max_processes: int, ocr_languages: str = "") -> None:
         self._memory_bytes = memory_bytes
         self._timeout_s = timeout_s
         self._max_text_chars = max_text_chars
+        self._ocr_languages = ocr_languages
         self._places = asyncio.Semaphore(max_processes)
 
     async def parse(self, filename: str, content: bytes) -> ParsedDocument:
@@ -39,8 +41,8 @@ class ParserProcess:
             except OSError as error:
                 raise SearchError("The parser could not be started. The machine may be out of memory or processes.") from error
             try:
-                async with asyncio.timeout(self._timeout_s):
-                    header, payload = await self._exchange(process, filename, content)
+                async with asyncio.timeout(self._timeout_s) as deadline:
+                    header, payload = await self._exchange(process, filename, content, deadline)
                     await end_child(process)
             except TimeoutError as error:
                 raise self._too_slow() from error
@@ -48,13 +50,18 @@ class ParserProcess:
                 await kill_child(process)
         return await asyncio.to_thread(_document, header, payload)
 
-    async def _exchange(self, process: asyncio.subprocess.Process, filename: str, content: bytes) -> tuple[Header, bytes]:
+    async def _exchange(self, process: asyncio.subprocess.Process, filename: str, content: bytes, deadline: asyncio.Timeout) -> tuple[Header, bytes]:
         assert process.stdin and process.stdout and process.stderr
-        request: Header = {"filename": filename, "max_text_chars": self._max_text_chars}
+        request: Header = {"filename": filename, "max_text_chars": self._max_text_chars, "ocr_languages": self._ocr_languages}
         stderr = asyncio.create_task(read_tail(process.stderr))
         sending = asyncio.create_task(send_frame(process.stdin, request, content))
         try:
-            return await receive_frame(process.stdout, max_payload_bytes=4 * self._max_text_chars)
+            while True:
+                header, payload = await receive_frame(process.stdout, max_payload_bytes=4 * self._max_text_chars)
+                if "progress" not in header:
+                    logger.debug("what keeps the parser of a file from the network: %s", header.get("network"))
+                    return header, payload
+                deadline.reschedule(asyncio.get_running_loop().time() + self._timeout_s)
         except (EOFError, BrokenFrameError) as error:
             await kill_child(process)
             raise self._why_it_died(process.returncode or 0, await stderr) from error

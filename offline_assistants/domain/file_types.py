@@ -1,11 +1,32 @@
-"""Which files can be searched, by the endings of their names. Knows nothing of how they are read."""
+"""Which files can be searched, by the endings of their names: the one list of them. Knows nothing of how they are read."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from enum import StrEnum
 from pathlib import PurePosixPath
 
-SEARCHABLE = frozenset("c cpp cs css html java js json md pdf php py rb sh tex ts txt".split())  # noqa: SIM905
+
+class Kind(StrEnum):
+    """What is read in the same way. Its value is the endings that it goes by."""
+
+    PLAIN = "bash c cfg conf cpp cs css go h hpp ini java js json jsonl jsx kt log php py r rb rs rst sh sql swift tex toml ts tsx txt xml yaml yml"
+    MARKDOWN = "md markdown"
+    HTML = "html htm xhtml"
+    PDF = "pdf"
+    WORD = "docx docm dotx"
+    OLD_WORD = "doc dot"
+    SLIDES = "pptx pptm ppsx"
+    WORKBOOK = "xlsx xlsm"
+    TABLE = "csv tsv"
+    OPEN_DOCUMENT = "odt ott"
+    BOOK = "epub"
+    EMAIL = "eml"
+    RICH_TEXT = "rtf"
+
+
+KINDS = {name: kind for kind in Kind for name in kind.value.split()}
+SEARCHABLE = frozenset(KINDS)
 
 
 def ending(filename: str) -> str:
