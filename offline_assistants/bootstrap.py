@@ -8,6 +8,7 @@ import logging
 import os
 import random
 import secrets
+import shlex
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -17,7 +18,10 @@ from pathlib import Path
 
 from starlette.types import ASGIApp
 
+from offline_assistants.api.admin import Admin
 from offline_assistants.api.app import build_api
+from offline_assistants.api.guard import Rules
+from offline_assistants.api.keys import KeyRing
 from offline_assistants.api.parts import Parts
 from offline_assistants.catalog import Catalog
 from offline_assistants.code_interpreter.container import ContainerLimits
@@ -30,7 +34,7 @@ from offline_assistants.domain.objects import DEFAULT_PROJECT, File, UploadPart,
 from offline_assistants.engine.aliased_engines import AliasedEngines
 from offline_assistants.engine.options import EngineOptions
 from offline_assistants.engine.pool import EnginePool
-from offline_assistants.errors import StoreError
+from offline_assistants.errors import OfflineAssistantsError, StoreError
 from offline_assistants.expiry import Expiry
 from offline_assistants.file_search.search_index import SearchIndex
 from offline_assistants.ingestion import Ingestion
@@ -105,8 +109,11 @@ async def build_app(
             await parts.ingestion.open()
             await parts.expiry.open()
             await parts.supervisor.recover()
-        app = build_api(parts, allowed_hosts=[*settings.allow_host, settings.host])
-        yield OpenServer(app, parts.supervisor.close, store, parts)
+        keys = await stack.enter_async_context(KeyRing.open(store, ids=parts.ids, now=_now))
+        if is_serving and settings.require_keys and not keys.list():
+            raise OfflineAssistantsError(f"Keys are required, and there is none. Make one first: {_command(settings)} keys create")
+        rules = Rules(hosts=[*settings.allow_host, settings.host], origins=settings.allow_origin, require_keys=settings.require_keys)
+        yield OpenServer(build_api(parts, Admin(keys=keys), rules), parts.supervisor.close, store, parts)
 
 
 def _join(
@@ -194,6 +201,12 @@ async def _drop_unused_blobs(store: DuckDBStore, blobs: BlobStore) -> None:
     in_use.update([part.digest async for part in store.list_all(UploadPart)])
     in_use.update([file.text_digest async for file in store.list_all(VectorStoreFile) if file.text_digest is not None])
     await blobs.sweep(in_use)
+
+
+def _command(settings: Settings) -> str:
+    """How a command reaches this data directory."""
+    is_usual = settings.data_dir == Settings.model_construct().data_dir
+    return "offline-assistants" if is_usual else f"OFFLINE_ASSISTANTS_DATA_DIR={shlex.quote(str(settings.data_dir))} offline-assistants"
 
 
 def _make_private(directory: Path) -> None:

@@ -7,10 +7,12 @@ import inspect
 import json
 import logging
 import os
+import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, Optional, cast
+from urllib.parse import quote
 
 import httpx
 import typer
@@ -39,8 +41,10 @@ app = typer.Typer(
 models = typer.Typer(help="The models on this machine.", no_args_is_help=True)
 vector_stores = typer.Typer(help="The vector stores that file_search looks into.", no_args_is_help=True)
 sandbox = typer.Typer(help="The container that code_interpreter runs in.", no_args_is_help=True)
+keys = typer.Typer(help="The keys that clients show. Required where other machines can reach the server.", no_args_is_help=True)
 app.add_typer(models, name="models")
 app.add_typer(vector_stores, name="vector-stores")
+app.add_typer(keys, name="keys")
 app.add_typer(sandbox, name="sandbox")
 console = Console()
 errors = Console(stderr=True)
@@ -121,7 +125,7 @@ app.command("serve")(_with_an_option_for_every_setting())
 @models.command("list")
 def list_models(*, as_json: bool = typer.Option(False, "--json", help="As JSON.")) -> None:
     """Show the models that a request may name."""
-    found = asyncio.run(_get("/v1/models"))["data"]
+    found = asyncio.run(_ask("GET", "/v1/models"))["data"]
     if as_json:
         console.print_json(json.dumps(found))
         return
@@ -135,9 +139,59 @@ def list_models(*, as_json: bool = typer.Option(False, "--json", help="As JSON."
     console.print(table)
 
 
-async def _get(path: str) -> dict[str, Any]:
+# ── keys ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@keys.command("create")
+def create_key(
+    *,
+    project: str = typer.Option("default", help="The project whose objects the key gives access to; made by its first key."),
+    name: Optional[str] = typer.Option(None, help="What you call the key."),  # noqa: UP045 typer reads this form
+    as_json: bool = typer.Option(False, "--json", help="As JSON."),
+) -> None:
+    """Make a key. It is shown now and never again."""
+    made = asyncio.run(_ask("POST", "/admin/keys", {"project": project, "name": name}))
+    if as_json:
+        console.print_json(json.dumps(made))
+        return
+    console.print(made["key"], highlight=False, markup=False, soft_wrap=True)
+    errors.print(f"Key {made['id']} of project {made['project']}. Keep it: it is not shown again.", highlight=False, markup=False)
+
+
+@keys.command("list")
+def list_keys(*, as_json: bool = typer.Option(False, "--json", help="As JSON.")) -> None:
+    """Show which keys there are, not their texts."""
+    found = asyncio.run(_ask("GET", "/admin/keys"))["data"]
+    if as_json:
+        console.print_json(json.dumps(found))
+        return
+    if not found:
+        console.print("No keys. Make one: offline-assistants keys create", highlight=False)
+        return
+    table = Table("id", "key", "project", "name", "created", "last used", box=None, pad_edge=False)
+    for key in found:
+        row = [key["id"], key["hint"], key["project"], key["name"] or "", _date(key["created_at"]), _date(key["last_used_at"])]
+        table.add_row(*(Text(cell) for cell in row))
+    console.print(table)
+
+
+@keys.command("revoke")
+def revoke_key(key_id: str = typer.Argument(help="As `keys list` shows it.")) -> None:
+    """Refuse a key from now on. What its project holds stays."""
+    asyncio.run(_ask("DELETE", f"/admin/keys/{quote(key_id, safe='')}"))
+    console.print(f"Revoked {key_id}.", highlight=False, markup=False)
+
+
+def _date(seconds: int | None) -> str:
+    return "never" if seconds is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
+
+
+# ── The server of the data directory ─────────────────────────────────────────────────────────────────────────────────
+
+
+async def _ask(method: str, path: str, sent: dict[str, Any] | None = None) -> dict[str, Any]:
     async with _client() as client:
-        return _answered(await client.get(path))
+        return _answered(await client.request(method, path, json=sent))
 
 
 def _answered(response: httpx.Response) -> dict[str, Any]:

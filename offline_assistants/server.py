@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import ipaddress
-import logging
 import os
 import signal
 import socket
@@ -19,8 +18,6 @@ from offline_assistants.bootstrap import OpenServer, build_app
 from offline_assistants.errors import OfflineAssistantsError
 from offline_assistants.settings import Settings
 
-log = logging.getLogger(__name__)
-
 MAX_SOCKET_PATH = 107
 """Bytes in the address of a Unix socket (sun_path, without its zero)."""
 GRACE_S = 5
@@ -32,13 +29,13 @@ async def serve_until_stopped(settings: Settings) -> None:
     if len(os.fsencode(settings.admin_socket)) > MAX_SOCKET_PATH:
         raise OfflineAssistantsError(f"The path of the data directory is too long for a socket in it: {settings.data_dir}. Choose another with --data-dir.")
     with listen(settings.host, settings.port) as listener:
+        host, port = listener.getsockname()[:2]
+        if not ipaddress.ip_address(host).is_loopback:
+            settings = settings.model_copy(update={"require_keys": True})
         async with build_app(settings) as opened:
             with _listen_locally(settings.admin_socket) as local:
-                host, port = listener.getsockname()[:2]
                 shown = f"[{host}]" if ":" in host else host
                 print(f"offline-assistants serves on http://{shown}:{port}/v1", flush=True)  # noqa: T201 the one line that a person waits for
-                if not ipaddress.ip_address(host).is_loopback:
-                    log.warning("%s can be reached from other machines, and there are no keys: whoever reaches it can read and run everything in it", shown)
                 await serve(opened, [listener, local], log_level=settings.log_level)
     settings.admin_socket.unlink(missing_ok=True)
 

@@ -26,10 +26,15 @@ class Settings(BaseSettings):
     )
     host: str = Field(
         default="127.0.0.1",
-        description="The address to listen on. The default is reachable from this machine only. There are no keys: whoever reaches it may use it.",
+        description="The address to listen on. The default is reachable from this machine only; any other requires keys.",
     )
     port: int = Field(default=8000, ge=0, le=65535, description="The port to listen on; 0 takes a free one.")
     allow_host: list[str] = Field(default=[], description="Further names that a Host header may carry, beside addresses and localhost.")
+    allow_origin: list[str] = Field(default=[], description="Origins whose web pages may use the API, as https://app.example; * allows all.")
+    require_keys: bool = Field(
+        default=False,
+        description="Refuse requests without a key of `offline-assistants keys create`. Else any key will do; an unknown one means the project default.",
+    )
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$", description="debug, info, warning or error.")
 
     default_model: str | None = Field(

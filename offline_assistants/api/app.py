@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from offline_assistants import __version__
-from offline_assistants.api import assistants, chat_completions, completions, embeddings, faults, files, messages, models, runs, threads, uploads, vector_stores
-from offline_assistants.api.guard import Guard
+from offline_assistants.api import (
+    admin,
+    assistants,
+    chat_completions,
+    completions,
+    embeddings,
+    faults,
+    files,
+    messages,
+    models,
+    runs,
+    threads,
+    uploads,
+    vector_stores,
+)
+from offline_assistants.api.admin import Admin
+from offline_assistants.api.azure import AzureAddresses
+from offline_assistants.api.guard import Guard, Rules
 from offline_assistants.api.openapi import describe
 from offline_assistants.api.parts import Parts
+
+_ROUTES = (assistants, runs, messages, threads, files, uploads, vector_stores, models, chat_completions, completions, embeddings, admin)
+ROUTERS = tuple(module.router for module in _ROUTES)
 
 
 class Api(FastAPI):
@@ -29,13 +47,14 @@ def make_api() -> Api:
     """All routes, as yet without parts. The interactive documentation is off: its pages would load scripts from elsewhere."""
     app = Api(title="offline-assistants", version=__version__, docs_url=None, redoc_url=None)
     faults.install(app)
-    for module in (assistants, runs, messages, threads, files, uploads, vector_stores, models, chat_completions, completions, embeddings):
-        app.include_router(module.router)
+    for router in ROUTERS:
+        app.include_router(router)
     return app
 
 
-def build_api(parts: Parts, *, allowed_hosts: Sequence[str] = ()) -> ASGIApp:
+def build_api(parts: Parts, admin_parts: Admin, rules: Rules) -> ASGIApp:
     """The API over `parts`."""
     app = make_api()
     app.state.parts = parts
-    return Guard(app, allowed_hosts=allowed_hosts)
+    app.state.admin = admin_parts
+    return Guard(AzureAddresses(app), admin_parts.keys, rules)

@@ -12,7 +12,7 @@ from offline_assistants.api.answering import answer_headers, fingerprint, read_t
 from offline_assistants.api.bodies import CheckedRoute
 from offline_assistants.api.chat_requests import CreateChatCompletion, ModifyChatCompletion
 from offline_assistants.api.data_stream import DataStream, frames_of, unless_client_leaves
-from offline_assistants.api.parts import Parts, PartsDep, deleted, page_of, page_of_wires
+from offline_assistants.api.parts import Parts, PartsDep, deleted, metadata_filter, page_of, page_of_wires
 from offline_assistants.api.requests import Limit, Order
 from offline_assistants.completions.chat_answer import AnswerForm, ChatAnswer
 from offline_assistants.completions.chat_pictures import with_pictures
@@ -155,14 +155,9 @@ async def list_chat_completions(
     request: Request, parts: PartsDep, model: str | None = None, limit: Limit = 20, order: Order = "asc", after: str | None = None
 ) -> dict[str, Any]:
     where = {"model": model} if model is not None else {}
-    where |= {f"metadata.{key}": value for key, value in _metadata_filter(request).items()}
+    where |= metadata_filter(request)
     page = await parts.store.list_page(ChatCompletion, where=where, limit=limit, order=order, after=after)
     return page_of(page.items, has_more=page.has_more)
-
-
-def _metadata_filter(request: Request) -> dict[str, str]:
-    """`metadata[key]=value`, as the SDK writes it."""
-    return {name[9:-1]: value for name, value in request.query_params.items() if name.startswith("metadata[") and name.endswith("]")}
 
 
 @router.get("/{completion_id}")

@@ -133,6 +133,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "GET /v1/models": Operation(name="listModels", schema=_closed(object=_const("list"), data=_list_of(_MODEL))),
     "GET /v1/models/{model}": Operation(name="retrieveModel", schema=_MODEL),
     "DELETE /v1/models/{model}": Operation(name="deleteModel", deleted="model"),
+    "GET /v1/threads": Operation(name="listThreads", page_of=Thread, is_extension=True),
     "POST /v1/threads": Operation(name="createThread", one=Thread),
     "POST /v1/threads/runs": Operation(name="createThreadAndRun", one=Run, streams=True),
     "GET /v1/threads/{thread_id}": Operation(name="getThread", one=Thread),
@@ -160,10 +161,10 @@ OPERATIONS: Mapping[str, Operation] = {
     "GET /v1/vector_stores/{vector_store_id}": Operation(name="getVectorStore", one=VectorStore),
     "POST /v1/vector_stores/{vector_store_id}": Operation(name="modifyVectorStore", one=VectorStore),
     "DELETE /v1/vector_stores/{vector_store_id}": Operation(name="deleteVectorStore", deleted="vector_store.deleted"),
+    "POST /v1/vector_stores/{vector_store_id}/reindex": Operation(name="reindexVectorStore", one=VectorStore, is_extension=True),
     "POST /v1/vector_stores/{vector_store_id}/search": Operation(
         name="searchVectorStore", schema=_search_page("vector_store.search_results.page", _FOUND, search_query=_list_of(_STRING))
     ),
-    "POST /v1/vector_stores/{vector_store_id}/reindex": Operation(name="reindexVectorStore", one=VectorStore, is_extension=True),
     "GET /v1/vector_stores/{vector_store_id}/files": Operation(name="listVectorStoreFiles", page_of=VectorStoreFile),
     "POST /v1/vector_stores/{vector_store_id}/files": Operation(name="createVectorStoreFile", one=VectorStoreFile),
     "GET /v1/vector_stores/{vector_store_id}/files/{file_id}": Operation(name="getVectorStoreFile", one=VectorStoreFile),

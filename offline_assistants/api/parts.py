@@ -78,6 +78,12 @@ def _parts(request: Request) -> Parts:
 PartsDep = Annotated[Parts, Depends(_parts)]
 
 
+def metadata_filter(request: Request) -> dict[str, str]:
+    """`metadata[key]=value` of a query, once or more, as the SDK writes it: what `list_page` takes as `where`."""
+    asked = request.query_params.items()
+    return {f"metadata.{name[9:-1]}": value for name, value in asked if name.startswith("metadata[") and name.endswith("]")}
+
+
 def page_of(objects: Sequence[ApiObject], *, has_more: bool) -> dict[str, Any]:
     """A page of a list, as it goes over the wire."""
     return page_of_wires([each.wire() for each in objects], has_more=has_more)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
 from offline_assistants.api.bodies import CheckedRoute
-from offline_assistants.api.parts import Parts, PartsDep, deleted
-from offline_assistants.api.requests import CreateMessage, CreateThread, ModifyThread, TextIn
+from offline_assistants.api.parts import Parts, PartsDep, deleted, metadata_filter, page_of
+from offline_assistants.api.requests import CreateMessage, CreateThread, Limit, ModifyThread, Order, TextIn
 from offline_assistants.api.resources import ResourcesPlan, plan_attachments, plan_pictures, plan_resources
 from offline_assistants.domain.objects import ContentPart, Message, Run, RunStep, Text, TextPart, Thread
 from offline_assistants.errors import NotFound
@@ -82,6 +82,15 @@ async def create_thread(parts: PartsDep, body: CreateThread | None = None) -> di
     await parts.store.commit(plan.changes, require=plan.require)
     plan.start(parts.ingestion)
     return thread.wire()
+
+
+@router.get("")
+async def list_threads(
+    request: Request, parts: PartsDep, limit: Limit = 20, order: Order = "desc", after: str | None = None, before: str | None = None
+) -> dict[str, Any]:
+    """Extension: the hosted API had no list of threads. `metadata[KEY]=VALUE`, once or more, leaves those that have all of these pairs."""
+    page = await parts.store.list_page(Thread, where=metadata_filter(request), limit=limit, order=order, after=after, before=before)
+    return page_of(page.items, has_more=page.has_more)
 
 
 @router.get("/{thread_id}")

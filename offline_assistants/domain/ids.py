@@ -24,6 +24,7 @@ _LENGTHS = {
     "part_": 32,
     "chatcmpl-": 29,
     "cmpl-": 29,
+    "key_": 24,
 }
 _HEX = frozenset({"vsfb_", "upload_", "part_"})
 

@@ -97,6 +97,25 @@ class RootObject(ApiObject):
     project: str = DEFAULT_PROJECT
 
 
+ProjectName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+
+
+class ApiKey(ApiObject):
+    """A key to one project. The key itself is shown once and not kept."""
+
+    private: ClassVar[frozenset[str]] = frozenset({"digest"})
+
+    object: Literal["api_key"] = "api_key"
+    created_at: int
+    name: str | None = None
+    project: ProjectName
+    hint: str
+    """How it begins and ends, so that people can tell their keys apart."""
+    last_used_at: int | None = None
+    digest: str
+    """sha256, hex: 256 random bits need no slower hash."""
+
+
 MAX_PAIRS = 16
 Key = Annotated[str, StringConstraints(max_length=64)]
 ShortText = Annotated[str, StringConstraints(max_length=512)]

@@ -12,6 +12,7 @@ from typing import Generic, TypeVar
 
 from offline_assistants.domain.chat_completions import ChatCompletion
 from offline_assistants.domain.objects import (
+    ApiKey,
     ApiObject,
     Assistant,
     File,
@@ -96,6 +97,7 @@ TABLES: Mapping[type[ApiObject], Table] = {
     VectorStoreFileBatch: _children("vector_store_file_batches", "vector store file batch", VectorStore, "vector_store_id"),
     ChatCompletion: _roots("chat_completions", "chat completion", created="created"),
     ActiveRun: Table("active_runs", "active run", {"run_id": "run_id"}, Thread),
+    ApiKey: Table("api_keys", "API key", {"created_at": "created_at"}),
 }
 
 

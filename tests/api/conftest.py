@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import httpx  # noqa: F401 chromadb imports it on the server's thread; half imported, it breaks the SDK on the client's
+import httpx  # chromadb imports it on the server's thread; half imported, it breaks the SDK on the client's
 import openai
 import pytest
 import uvicorn
@@ -51,6 +52,15 @@ class LiveServer:
         assert self._is_ready.wait(START_TIMEOUT_S)
         return self
 
+    def try_to_open(self) -> None:
+        """What a start raises, if it raises something."""
+
+        async def open_and_close() -> None:
+            async with build_app(self._settings(), engines=self.engine, documents=self.documents, sandbox=self.sandbox):
+                pass
+
+        asyncio.run(open_and_close())
+
     def stop(self) -> None:
         if self._thread.is_alive():
             self.loop.call_soon_threadsafe(self._stopping.set)
@@ -60,17 +70,30 @@ class LiveServer:
         """What is served."""
         return opened.app
 
+    def admin(self) -> httpx.Client:
+        """Speaks to the server as commands do."""
+        return httpx.Client(transport=httpx.HTTPTransport(uds=str(self.data_dir / "admin.sock")), base_url="http://localhost", timeout=15)
+
+    def make_key(self, project: str = "default") -> str:
+        with self.admin() as admin:
+            return admin.post("/admin/keys", json={"project": project}).raise_for_status().json()["key"]
+
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self._listener.getsockname()[1]}/v1"
 
+    def _settings(self) -> Settings:
+        return Settings(**{"data_dir": self.data_dir, "min_free_disk_bytes": 0, **self.settings})
+
     async def _serve(self) -> None:
         self.loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
-        settings = Settings(**{"data_dir": self.data_dir, "min_free_disk_bytes": 0, **self.settings})
-        async with build_app(settings, engines=self.engine, documents=self.documents, sandbox=self.sandbox) as opened:
+        async with build_app(self._settings(), engines=self.engine, documents=self.documents, sandbox=self.sandbox) as opened:
             self.store = opened.store
+            local = socket.socket(socket.AF_UNIX)
+            (self.data_dir / "admin.sock").unlink(missing_ok=True)
+            local.bind(str(self.data_dir / "admin.sock"))
             server = QuietServer(uvicorn.Config(self.app_of(opened), lifespan="off", log_config=None, timeout_graceful_shutdown=1))
-            serving = asyncio.create_task(server.serve(sockets=[self._listener]))
+            serving = asyncio.create_task(server.serve(sockets=[self._listener, local]))
             while not server.started:  # noqa: ASYNC110 uvicorn sets a flag and nothing else
                 await asyncio.sleep(0.005)
             self._is_ready.set()

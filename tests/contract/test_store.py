@@ -14,6 +14,7 @@ import pytest
 
 from offline_assistants.domain.chat_completions import ChatCompletion
 from offline_assistants.domain.objects import (
+    ApiKey,
     ApiObject,
     Assistant,
     File,
@@ -91,6 +92,7 @@ ONE_OF_EACH: list[ApiObject] = [
             "x_model_file": "a",
         }
     ),
+    ApiKey(id="key_a", created_at=1, project="default", hint="sk-oa-abcd...wxyz", digest="0" * 64),
 ]
 
 
