@@ -8,10 +8,10 @@ import json
 import logging
 import os
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, Optional, cast
+from typing import Annotated, Any, NoReturn, Optional, TypeVar, cast
 from urllib.parse import quote
 
 import httpx
@@ -24,12 +24,15 @@ from rich.text import Text
 from offline_assistants import __version__
 from offline_assistants.bootstrap import build_app
 from offline_assistants.code_interpreter.attacks import ATTACKS, ISOLATION
+from offline_assistants.code_interpreter.docker_engine import DockerEngine
 from offline_assistants.code_interpreter.docker_sandbox import DockerSandbox
-from offline_assistants.code_interpreter.image import build_image
+from offline_assistants.code_interpreter.image import build_image, export_image, import_image, older_images
 from offline_assistants.code_interpreter.self_check import Finding, run_checks
 from offline_assistants.errors import OfflineAssistantsError
 from offline_assistants.server import serve_until_stopped
 from offline_assistants.settings import Settings
+
+_T = TypeVar("_T")
 
 app = typer.Typer(
     name="offline-assistants",
@@ -268,8 +271,38 @@ async def _listed(client: httpx.AsyncClient, path: str) -> AsyncGenerator[dict[s
 @sandbox.command("build")
 def build_sandbox() -> None:
     """Build the image, if it is not there already. May download Debian and Python packages."""
-    tag = asyncio.run(build_image(lambda line: console.print(line, highlight=False, markup=False)))
+
+    async def build(engine: DockerEngine) -> tuple[str, list[str]]:
+        tag = await build_image(lambda line: console.print(line, highlight=False, markup=False), engine=engine)
+        return tag, await older_images(engine=engine)
+
+    tag, older = asyncio.run(_with_engine(build))
     console.print(f"The sandbox image is ready: {tag}", highlight=False)
+    if older:
+        console.print("Older images, which may go when no other version needs them:", highlight=False)
+        console.print(f"  docker image rm {' '.join(older)}", highlight=False, soft_wrap=True)
+
+
+@sandbox.command("export")
+def export_sandbox(file: Annotated[Path, typer.Argument(help="The archive to write; about 1 GB.")]) -> None:
+    """Write the image to a file, for a machine that cannot build it."""
+    tag = asyncio.run(_with_engine(lambda engine: export_image(file, engine=engine)))
+    console.print(f"{file} holds {tag}, {file.stat().st_size / 1e6:.0f} MB.", highlight=False, soft_wrap=True)
+
+
+@sandbox.command("import")
+def import_sandbox(file: Annotated[Path, typer.Argument(help="What `sandbox export` wrote, with the same version of offline-assistants.")]) -> None:
+    """Load the image from a file."""
+    tag = asyncio.run(_with_engine(lambda engine: import_image(file, engine=engine)))
+    console.print(f"The sandbox image is ready: {tag}", highlight=False)
+
+
+async def _with_engine(work: Callable[[DockerEngine], Awaitable[_T]]) -> _T:
+    engine = DockerEngine(Settings().docker_host)
+    try:
+        return await work(engine)
+    finally:
+        await engine.close()
 
 
 @sandbox.command("check")

@@ -15,7 +15,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, BinaryIO, TypeVar, cast
 
 import docker
 import docker.errors
@@ -32,6 +32,10 @@ _Client = Any
 _BUILD_SILENCE_S = 900
 """A step of a build (installing packages) may say nothing for as long as this."""
 _READ_BYTES = 256 * 1024
+_BEHIND_TLS_OR_SSH = (
+    "code_interpreter is unavailable: it needs a Docker engine on a Unix or plain TCP socket, and this one is behind TLS or SSH. "
+    "Let SSH carry the socket (`ssh -L /tmp/docker.sock:/var/run/docker.sock HOST`) and set DOCKER_HOST=unix:///tmp/docker.sock."
+)
 _STREAM_HEADER = struct.Struct(">BxxxI")
 """Docker puts a header before each piece of an attached stream: 1 stdout or 2 stderr, and the length. Source: Engine API, "Attach to a container"."""
 
@@ -163,6 +167,31 @@ class DockerEngine:
             lambda client: client.import_image_from_file(str(archive), repository=repository, tag=tag, changes=changes), read_timeout_s=_BUILD_SILENCE_S
         )
 
+    async def image_tags(self, repository: str) -> list[str]:
+        """ "repository:tag" of every image of `repository`, the newest first."""
+        images = await self._call(lambda client: client.images(name=repository))
+        return [tag for image in images for tag in cast("list[str] | None", image["RepoTags"]) or ()]
+
+    async def save_image(self, tag: str, file: BinaryIO) -> None:
+        """`docker save`, piece by piece. Raises SandboxError when `file` takes no more."""
+
+        def save(client: _Client) -> None:
+            for piece in client.get_image(tag):
+                with _file_errors("The image could not be written"):
+                    file.write(piece)
+
+        await self._call(save, read_timeout_s=_BUILD_SILENCE_S)
+
+    async def load_image(self, file: BinaryIO) -> None:
+        """`docker load`, piece by piece. Raises SandboxError when the engine does not take it."""
+
+        def load(client: _Client) -> None:
+            for step in client.load_image(file):
+                if "error" in step:
+                    raise SandboxError(f"The container engine refused the image: {step['error'].strip()}")
+
+        await self._call(load, read_timeout_s=_BUILD_SILENCE_S)
+
     async def build(self, folder: Path, *, tag: str, arguments: Mapping[str, str], report: Callable[[str], None]) -> None:
         """`docker build`; every line of its output goes to `report`, on the event loop. Raises SandboxError when a step fails."""
         loop = asyncio.get_running_loop()
@@ -204,9 +233,14 @@ class DockerEngine:
 
 
 def _knock(docker_host: str | None, timeout_s: int) -> None:
-    """Whether anybody listens on the local socket. docker-py would find out, too, but leaves the socket of a failed attempt open."""
+    """Whether the address is of a kind that we can use, and anybody listens on the local socket.
+
+    docker-py would find out, too, but leaves the socket of a failed attempt open.
+    """
     address = cast("str", docker.utils.parse_host(docker_host or os.environ.get("DOCKER_HOST")))
     scheme, _, path = address.partition("://")
+    if scheme in ("ssh", "https") or (not docker_host and os.environ.get("DOCKER_TLS_VERIFY")):
+        raise SandboxUnavailable(_BEHIND_TLS_OR_SSH)
     if scheme == "http+unix":
         with socket.socket(socket.AF_UNIX) as attempt:
             attempt.settimeout(timeout_s)
@@ -225,9 +259,7 @@ def _attached_socket(client: _Client, container_id: str) -> socket.socket:
     response = getattr(stream, "_response", stream)
     try:
         if type(original) is not socket.socket:
-            raise SandboxUnavailable(
-                "code_interpreter is unavailable: it needs a Docker engine on a Unix or plain TCP socket, and this one is behind TLS or SSH."
-            )
+            raise SandboxUnavailable(_BEHIND_TLS_OR_SSH)
         attached = socket.socket(fileno=os.dup(original.fileno()))
     finally:
         response.close()
@@ -246,6 +278,15 @@ def _translated() -> Generator[None]:
         raise SandboxError(f"The container engine refused: {error.explanation or error}") from error
     except (docker.errors.DockerException, requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
         raise SandboxUnavailable(_reason(error)) from error
+
+
+@contextmanager
+def _file_errors(sentence: str) -> Generator[None]:
+    """Errors of a file of ours, which are no errors of the engine's."""
+    try:
+        yield
+    except OSError as error:
+        raise SandboxError(f"{sentence}: {error.strerror or error}.") from error
 
 
 def _reason(error: Exception) -> str:

@@ -37,11 +37,12 @@ class DockerSandbox:
         session_limits: SessionLimits | None = None,
         runtime: str | None = None,
         docker_host: str | None = None,
+        sweep_s: float = 300.0,
     ) -> None:
         """`instance_id` is the same for every server of one data directory, of which only one runs: containers of an earlier one are removed at start.
 
-        `runtime` names another OCI runtime that the engine knows, such as "runsc". `docker_host` replaces DOCKER_HOST. Raises SandboxUnavailable when the
-        installation has no sandbox folder.
+        `runtime` names another OCI runtime that the engine knows, such as "runsc". `docker_host` replaces DOCKER_HOST. Every `sweep_s` seconds, containers
+        of this instance that no session has are removed. Raises SandboxUnavailable when the installation has no sandbox folder.
         """
         folder = sandbox_folder()
         self._instance_id = instance_id
@@ -56,18 +57,23 @@ class DockerSandbox:
         self._output_limits = output_limits or OutputLimits()
         self._engine = DockerEngine(docker_host)
         self._sessions = Sessions(self._open_session, session_limits or SessionLimits(), open_spare=self._open_spare)
-        self._sweep: asyncio.Task[None] | None = None
+        self._sweep_s = sweep_s
+        self._first_sweep: asyncio.Task[frozenset[str]] | None = None
+        self._sweeping: asyncio.Task[None] | None = None
+        self._opened: list[KernelSession] = []
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> DockerSandbox:
         self._stack.push_async_callback(self._engine.close)
         await self._stack.enter_async_context(self._sessions)
-        self._sweep = asyncio.create_task(self._remove_orphans())
+        self._first_sweep = asyncio.create_task(self._sweep(None))
+        self._sweeping = asyncio.create_task(self._sweep_for_ever())
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self._sweep is not None:
-            self._sweep.cancel()
+        for task in (self._first_sweep, self._sweeping):
+            if task is not None:
+                task.cancel()
         await self._stack.aclose()
 
     async def execute(
@@ -119,15 +125,31 @@ class DockerSandbox:
         return await self._open(preload=True)
 
     async def _open(self, *, preload: bool) -> KernelSession:
-        if self._sweep is not None:
-            await asyncio.wait([self._sweep])  # or it would take our own first container for an earlier server's
-        return await open_session(self._engine, self._options, self._output_limits, preload=preload)
+        if self._first_sweep is not None:
+            await asyncio.wait([self._first_sweep])  # or it would take our own first container for an earlier server's
+        session = await open_session(self._engine, self._options, self._output_limits, preload=preload)
+        self._opened = [*(each for each in self._opened if each.is_alive), session]
+        return session
 
-    async def _remove_orphans(self) -> None:
-        """Containers that an earlier server of this data directory could not take along: a kernel ends with its server, unless the engine was cut off."""
+    async def _sweep_for_ever(self) -> None:
+        suspects: frozenset[str] = frozenset()
+        while True:
+            await asyncio.sleep(self._sweep_s)
+            suspects = await self._sweep(suspects)
+
+    async def _sweep(self, suspects: frozenset[str] | None) -> frozenset[str]:
+        """Remove those of `suspects` (None: all) that are containers of ours and no session's; those that are left.
+
+        A kernel ends with its server, and a session removes its container, unless the engine was cut off. One that is just being opened is no session's yet,
+        so a container is only removed when the sweep before saw it, too.
+        """
         try:
-            for container_id in await self._engine.list_containers([f"{INSTANCE_LABEL}={self._instance_id}"]):
-                _log.info("removing container %s of an earlier server", container_id[:12])
+            listed = await self._engine.list_containers([f"{INSTANCE_LABEL}={self._instance_id}"])
+            strangers = frozenset(listed) - {session.container_id for session in self._opened if session.is_alive}
+            for container_id in strangers if suspects is None else strangers & suspects:
+                _log.info("removing container %s, which no session has", container_id[:12])
                 await self._engine.remove(container_id)
         except SandboxError as error:
-            _log.info("no look for earlier containers: %s", error.message)
+            _log.info("no look for containers without a session: %s", error.message)
+            return frozenset()
+        return strangers

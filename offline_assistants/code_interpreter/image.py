@@ -1,14 +1,17 @@
-"""The sandbox image: where its build folder is, which tag it has, and how it is built, also where no container registry answers."""
+"""The sandbox image: where its build folder is, which tag it has, how it is built, also where no container registry answers, and how it travels."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import os
 import shutil
+import tarfile
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import cast
 
 from offline_assistants.code_interpreter.docker_engine import DockerEngine
 from offline_assistants.errors import SandboxError, SandboxUnavailable
@@ -58,6 +61,74 @@ async def build_image(report: Callable[[str], None], *, engine: DockerEngine | N
     finally:
         if engine is None:
             await used_engine.close()
+
+
+async def export_image(path: Path, *, engine: DockerEngine) -> str:
+    """Write the image to `path`, for a machine that can build none; its tag. What stood there is replaced once all is written.
+
+    Raises SandboxUnavailable, SandboxError; then nothing is left behind.
+    """
+    tag = image_tag(sandbox_folder())
+    if not await engine.has_image(tag):
+        raise SandboxUnavailable("The sandbox image is not there. Run `offline-assistants sandbox build`.")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with partial.open("xb") as file:
+            await engine.save_image(tag, file)
+            file.flush()
+            await asyncio.to_thread(os.fsync, file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        raise SandboxError(f"{path} could not be written: {error.strerror or error}.") from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return tag
+
+
+async def import_image(path: Path, *, engine: DockerEngine) -> str:
+    """Hand what `export_image` wrote to the engine; its tag. Raises SandboxUnavailable, and SandboxError for anything but the image of this version."""
+    tag = image_tag(sandbox_folder())
+    held = await asyncio.to_thread(_tags_in, path)
+    if held != [tag]:
+        raise SandboxError(
+            f"{path} holds {', '.join(held) or 'an image without a name'}, but this version needs {tag}. "
+            "Export it with the same version of offline-assistants, or run `offline-assistants sandbox build`."
+        )
+    try:
+        with path.open("rb") as file:
+            await engine.load_image(file)
+    except OSError as error:
+        raise SandboxError(f"{path} could not be read: {error.strerror or error}.") from error
+    if not await engine.has_image(tag):
+        raise SandboxError(f"The container engine took {path}, but has no {tag} now. Write it again with `offline-assistants sandbox export`.")
+    return tag
+
+
+async def older_images(*, engine: DockerEngine) -> list[str]:
+    """The tags of images that other versions of the sandbox folder were built into."""
+    tag = image_tag(sandbox_folder())
+    return [each for each in await engine.image_tags(_REPOSITORY) if each != tag]
+
+
+def _tags_in(path: Path) -> list[str]:
+    """The tags in an archive of `docker save`. Raises SandboxError for what is none."""
+    try:
+        with tarfile.open(path, "r:") as archive:
+            manifest = archive.extractfile("manifest.json")
+            images: object = json.load(manifest) if manifest is not None else None
+    except (tarfile.TarError, ValueError, KeyError) as error:
+        raise SandboxError(f"{path} is not an image. Write one with `offline-assistants sandbox export FILE`.") from error
+    except OSError as error:
+        raise SandboxError(f"{path} could not be read: {error.strerror or error}.") from error
+    return _tags_of(images)
+
+
+def _tags_of(manifest: object) -> list[str]:
+    """Empty unless there is exactly one image."""
+    images = cast("list[object]", manifest) if isinstance(manifest, list) else []
+    image = cast("dict[str, object]", images[0]) if len(images) == 1 and isinstance(images[0], dict) else {}
+    tags = image.get("RepoTags")
+    return [str(tag) for tag in cast("list[object]", tags)] if isinstance(tags, list) else []
 
 
 def _is_in_image(path: Path) -> bool:

@@ -56,6 +56,10 @@ class KernelSession:
         return self._is_trusted and not self._stream.is_closed
 
     @property
+    def container_id(self) -> str:
+        return self._container_id
+
+    @property
     def file_ids(self) -> frozenset[str]:
         """The files that were placed in the session."""
         return frozenset(self._file_ids)

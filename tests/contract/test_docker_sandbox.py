@@ -84,13 +84,17 @@ def containers(client: docker.DockerClient, instance_id: str) -> list[str]:
     return [container["Id"] for container in client.api.containers(all=True, filters={"label": f"{INSTANCE_LABEL}={instance_id}"})]
 
 
-async def gone(client: docker.DockerClient, instance_id: str, *, within_s: float) -> bool:
+async def left(client: docker.DockerClient, instance_id: str, num_containers: int, *, within_s: float) -> bool:
     deadline = time.monotonic() + within_s
-    while found := containers(client, instance_id):
+    while len(containers(client, instance_id)) > num_containers:
         if time.monotonic() > deadline:
             return False
         await asyncio.sleep(0.1)
-    return not found
+    return True
+
+
+async def gone(client: docker.DockerClient, instance_id: str, *, within_s: float) -> bool:
+    return await left(client, instance_id, 0, within_s=within_s)
 
 
 # ── A Python session ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -646,6 +650,19 @@ async def test_a_container_of_an_earlier_server_is_removed_at_start(sandbox: Doc
 
     async with DockerSandbox(instance_id):
         assert await gone(client, instance_id, within_s=10)
+
+
+async def test_a_container_that_no_session_has_is_removed_while_the_server_runs(client: docker.DockerClient) -> None:
+    instance_id = f"test-{uuid.uuid4().hex}"
+    tag = await build_image(lambda line: None)
+    async with DockerSandbox(instance_id, sweep_s=0.5) as own:
+        conversation = Conversation(own)
+        await conversation.run("x = 1")
+        orphan = client.api.create_container(tag, entrypoint=["sleep", "600"], labels={INSTANCE_LABEL: instance_id})
+        client.api.start(orphan["Id"])
+
+        assert await left(client, instance_id, 1, within_s=20)
+        assert (await conversation.run("x")).text == "1\n"
 
 
 # ── The engine ───────────────────────────────────────────────────────────────────────────────────────────────────────
