@@ -8,7 +8,9 @@ import math
 import signal
 
 from offline_assistants.documents.child_process import end_child, kill_child, read_tail, spawn_child
+from offline_assistants.documents.formats.plain import check_size
 from offline_assistants.documents.frames import BrokenFrameError, Header, receive_frame, send_frame
+from offline_assistants.domain.file_types import KINDS, Kind, ending
 from offline_assistants.errors import InvalidFile, OfflineAssistantsError, SearchError, UnsupportedFile
 from offline_assistants.ports import ParsedDocument, Section
 
@@ -33,6 +35,8 @@ class ParserProcess:
 
     async def parse(self, filename: str, content: bytes) -> ParsedDocument:
         """Raises UnsupportedFile, InvalidFile, SearchError (the parser could not be started, or failed by itself)."""
+        if KINDS.get(ending(filename)) is Kind.PLAIN:
+            check_size(len(content), self._max_text_chars)
         async with self._places:
             # Content is held as bytes, then as characters of up to four bytes, then as the reply: hence the multiple.
             memory_bytes = self._memory_bytes + 4 * len(content)
