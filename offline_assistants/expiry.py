@@ -1,4 +1,4 @@
-"""What has an end in time: expired files are deleted, expired uploads let go of their parts. Knows nothing of HTTP.
+"""What has an end in time: expired files are deleted, expired uploads let go of their parts, expired vector stores are emptied. Knows nothing of HTTP.
 
 The times are in the objects, so a restart forgets none; what came due while no server ran is ended when one starts.
 """
@@ -10,7 +10,7 @@ import heapq
 import logging
 
 from offline_assistants.domain.ids import Clock
-from offline_assistants.domain.objects import File, Upload
+from offline_assistants.domain.objects import File, Upload, VectorStore
 from offline_assistants.errors import NotFound, OfflineAssistantsError
 from offline_assistants.ingestion import Ingestion
 from offline_assistants.store.duckdb_store import DuckDBStore
@@ -20,10 +20,12 @@ log = logging.getLogger(__name__)
 
 LONGEST_SLEEP_S = 60.0
 """The clock may be set, and the machine may sleep."""
+STORES_LOOKED_THROUGH_EVERY_S = 3600.0
+"""The end of a vector store moves with each use, and is days away: nothing is gained by waiting for each."""
 
 
 class Expiry:
-    """One task that sleeps until something is due."""
+    """One task that sleeps until something is due, and one that looks through the vector stores now and then."""
 
     def __init__(self, *, store: DuckDBStore, ingestion: Ingestion, uploads: Uploads, now: Clock, retry_after_s: float = 5.0) -> None:
         """`retry_after_s`: so long it waits when something could not be ended."""
@@ -35,7 +37,7 @@ class Expiry:
         self._due: list[tuple[int, str]] = []
         """Times and ids, the next one first."""
         self._news = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def open(self) -> None:
         """Take up what there is, and end what is due."""
@@ -43,12 +45,12 @@ class Expiry:
             self.watch(file)
         async for upload in self._store.list_all(Upload, where={"status": "pending"}):
             self.watch(upload)
-        self._task = asyncio.create_task(self._run(), name="expiry")
+        self._tasks = [asyncio.create_task(self._run(), name="expiry"), asyncio.create_task(self._look_through_stores(), name="store-expiry")]
 
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def watch(self, expiring: File | Upload) -> None:
         """End it when its time comes, if it has one."""
@@ -89,3 +91,15 @@ class Expiry:
                 await self._ingestion.delete_file(file)
         except NotFound:
             return  # somebody deleted it first
+
+    async def _look_through_stores(self) -> None:
+        while True:
+            try:
+                async for store in self._store.list_all(VectorStore):
+                    if store.status != "expired" and store.at(self._now()).status == "expired":
+                        await self._ingestion.expire_store(store.id)
+            except OfflineAssistantsError as error:
+                log.warning("expired vector stores could not be emptied; tried again in %g s: %s", STORES_LOOKED_THROUGH_EVERY_S, error.message)
+            except Exception:
+                log.exception("expired vector stores could not be emptied; tried again in %g s", STORES_LOOKED_THROUGH_EVERY_S)
+            await asyncio.sleep(STORES_LOOKED_THROUGH_EVERY_S)

@@ -48,9 +48,11 @@ from offline_assistants.store.vector_store_changes import (
     CancelBatch,
     DeleteFile,
     DeleteStore,
+    ExpireStore,
     FinishFile,
     RemoveFile,
     is_same_work,
+    store_expired,
 )
 
 log = logging.getLogger(__name__)
@@ -401,10 +403,14 @@ class Ingestion:
     async def remove_store(self, store_id: str) -> None:
         """Delete a vector store with all texts and vectors. The uploaded files stay. Raises NotFound."""
         deleting = DeleteStore(store_id)
-        rows = (await self._store.commit([deleting]))[deleting]
-        await self._forget_texts(rows)
-        async with self._indexing:
-            await self._index.delete_store(store_id)
+        await self._forget_all(store_id, (await self._store.commit([deleting]))[deleting])
+
+    async def expire_store(self, store_id: str) -> None:
+        """Delete texts and vectors of a vector store whose time has come; the store itself stays, expired. Nothing happens if it lives on."""
+        expiring = ExpireStore(store_id, self._now())
+        rows = (await self._store.commit([expiring]))[expiring]
+        if rows is not None:
+            await self._forget_all(store_id, rows)
 
     async def cancel_batch(self, batch_id: str) -> VectorStoreFileBatch:
         """Cancel what a batch has still in progress. A worker that is at one of its files finds that out and leaves nothing behind. Raises NotFound."""
@@ -420,6 +426,11 @@ class Ingestion:
                 if again is None or again.status != "completed":
                     await self._index.delete_file(row.vector_store_id, row.id)
 
+    async def _forget_all(self, store_id: str, rows: Sequence[VectorStoreFile]) -> None:
+        await self._forget_texts(rows)
+        async with self._indexing:
+            await self._index.delete_store(store_id)
+
     async def _forget_texts(self, rows: Sequence[VectorStoreFile]) -> None:
         for row in rows:
             if row.text_digest is not None:
@@ -429,7 +440,7 @@ class Ingestion:
 def check_not_expired(store: VectorStore, now: int) -> None:
     """Raises RequestError for a vector store that cannot be used any more."""
     if store.at(now).status == "expired":
-        raise RequestError(f"Vector store {store.id} is expired. Make another one of its files.", code="vector_store_expired")
+        raise store_expired(store.id)
 
 
 def _unknown_file(file_id: str) -> NotFound:

@@ -727,7 +727,9 @@ class VectorStore(RootObject):
     metadata: Metadata = {}
 
     def used(self, now: int) -> VectorStore:
-        """The same, active now: its expiry moves on."""
+        """The same, active now: its expiry moves on. One that has expired stays so: its files are gone."""
+        if self.status == "expired":
+            return self
         return self.model_copy(update={"last_active_at": now, "expires_at": self.expires_after.after(now) if self.expires_after else None})
 
     def at(self, now: int) -> VectorStore:

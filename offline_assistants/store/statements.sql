@@ -30,7 +30,7 @@ SELECT seq FROM {table} WHERE key = ? AND {family};
 {open_family} SELECT count(*) FROM {members} AND {wanted};
 
 -- name: mentions
--- The objects in whose documents a text occurs, oldest first. Reads the whole table, a million short documents in less than a second.
+-- The objects in whose documents a text occurs, oldest first. Reads the whole table.
 SELECT key FROM {table} WHERE contains(doc, ?) ORDER BY seq;
 
 -- name: active_runs

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from offline_assistants.domain.objects import File, FileCounts, VectorStore, VectorStoreFile, VectorStoreFileBatch
-from offline_assistants.errors import OfflineAssistantsError
+from offline_assistants.errors import OfflineAssistantsError, RequestError
 from offline_assistants.store.changes import Change, Draft, Name
 from offline_assistants.store.tables import TABLES
 
@@ -49,6 +49,9 @@ class AddFiles(Change[Added]):
         return ((VectorStore, self.store_id), *((VectorStoreFile, row.key) for row in self.rows))
 
     def stage(self, draft: Draft) -> Added:
+        known = draft.get(VectorStore, self.store_id)
+        if known is not None and known.status == "expired":
+            raise store_expired(self.store_id)
         files = tuple(self._put(draft, row) for row in self.rows)
         num_new = sum(file is row for file, row in zip(files, self.rows, strict=True))
         store = _count_in_store(draft, self.store_id, {"in_progress": num_new, "total": num_new})
@@ -181,13 +184,34 @@ class DeleteStore(Change[list[VectorStoreFile]]):
     def stage(self, draft: Draft) -> list[VectorStoreFile]:
         if not draft.has(VectorStore, self.store_id):
             raise self.missing or TABLES[VectorStore].not_found(self.store_id)
-        rows = _rows(draft, {"vector_store_id": self.store_id})
-        for row in rows:
-            draft.delete(VectorStoreFile, row.key)
-        for batch_id in draft.children(VectorStoreFileBatch, {"vector_store_id": self.store_id}):
-            draft.delete(VectorStoreFileBatch, batch_id)
+        rows = _emptied(draft, self.store_id)
         draft.delete(VectorStore, self.store_id)
         return rows
+
+
+@dataclass(frozen=True, eq=False)
+class ExpireStore(Change[list[VectorStoreFile] | None]):
+    """Empties a vector store whose time has come; it stays, and stays expired. The result is the files that were in it; None when it is to live on."""
+
+    store_id: str
+    now: int
+
+    @property
+    def reads(self) -> tuple[Name, ...]:
+        return ((VectorStore, self.store_id),)
+
+    def stage(self, draft: Draft) -> list[VectorStoreFile] | None:
+        store = draft.get(VectorStore, self.store_id)
+        if store is None or store.at(self.now).status != "expired":
+            return None
+        rows = _emptied(draft, self.store_id)
+        draft.put(store.model_copy(update={"status": "expired", "file_counts": FileCounts(), "usage_bytes": 0}))
+        return rows
+
+
+def store_expired(store_id: str) -> RequestError:
+    """What is said of a vector store that cannot be used any more."""
+    return RequestError(f"Vector store {store_id} is expired. Make another one of its files.", code="vector_store_expired")
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,6 +247,16 @@ class CancelBatch(Change[VectorStoreFileBatch]):
 def _rows(draft: Draft, parent: Mapping[str, str]) -> list[VectorStoreFile]:
     found = (draft.get(VectorStoreFile, key) for key in draft.children(VectorStoreFile, parent))
     return [row for row in found if row is not None]
+
+
+def _emptied(draft: Draft, store_id: str) -> list[VectorStoreFile]:
+    """Forgets the files and batches of a vector store; returns these files."""
+    rows = _rows(draft, {"vector_store_id": store_id})
+    for row in rows:
+        draft.delete(VectorStoreFile, row.key)
+    for batch_id in draft.children(VectorStoreFileBatch, {"vector_store_id": store_id}):
+        draft.delete(VectorStoreFileBatch, batch_id)
+    return rows
 
 
 def _take_out(draft: Draft, row: VectorStoreFile) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,10 @@ import openai
 import pytest
 from openai.types.beta import Assistant
 
+from offline_assistants.domain.objects import VectorStore
+from offline_assistants.file_search.terms import query_terms
+from offline_assistants.store.changes import Update
+from offline_assistants.store.duckdb_store import DuckDBStore
 from offline_assistants.testing.scripted_engine import ScriptedEngine
 from offline_assistants.testing.scripted_sandbox import ScriptedSandbox
 from tests.api.conftest import LiveServer
@@ -17,13 +22,18 @@ from tests.api.test_runs import WEATHER, wait_until
 
 FORGOTTEN_AFTER_S = 15
 """Two seconds of idleness, and the copy; many times that on a busy machine."""
+SHORTEST_WORD = 5
+"""Shorter ones may stand in any file by chance."""
 
 
 def files_with(text: str, directory: Path) -> list[str]:
+    """Those that hold the text, or a word of it as the keyword index has it."""
+    wanted = [each.encode() for each in (text, *query_terms(text)) if len(each) >= SHORTEST_WORD]
     found: list[str] = []
     for path in directory.rglob("*"):
         try:
-            if path.is_file() and text.encode() in path.read_bytes():
+            content = path.read_bytes() if path.is_file() else b""
+            if any(each in content for each in wanted):
                 found.append(str(path.relative_to(directory)))
         except FileNotFoundError:  # it went while we looked
             continue
@@ -73,8 +83,12 @@ def a_vector_store(client: openai.OpenAI, text: str) -> Callable[[], object]:
     store = client.vector_stores.create(name=text, file_ids=[file.id], metadata={"note": text})
     wait_until(lambda: client.vector_stores.retrieve(store.id).file_counts.completed == 1)
     client.vector_stores.search(store.id, query=text)
-    client.files.delete(file.id)
-    return lambda: client.vector_stores.delete(store.id)
+
+    def delete() -> None:
+        client.vector_stores.delete(store.id)
+        client.files.delete(file.id)
+
+    return delete
 
 
 def a_file_in_a_vector_store(client: openai.OpenAI, text: str) -> Callable[[], object]:
@@ -93,6 +107,34 @@ def test_the_text_of_what_is_deleted_is_nowhere(server: LiveServer, client: open
 
     delete()
 
+    assert is_forgotten(text, server)
+
+
+async def let_time_pass(data_dir: Path, store_id: str, days: int) -> None:
+    def age(store: VectorStore) -> VectorStore:
+        return store.used((store.last_active_at or store.created_at) - days * 86_400)
+
+    async with DuckDBStore.open(data_dir / "database") as database:
+        await database.commit([Update(VectorStore, store_id, age)])
+
+
+@pytest.mark.timeout(90)
+def test_a_vector_store_that_expires_keeps_nothing_of_its_files(server: LiveServer, client: openai.OpenAI) -> None:
+    text, vectors = "Zx81-quartz-lantern", server.data_dir / "vectors"
+    file = client.files.create(file=("a.txt", f"It says {text}.".encode()), purpose="assistants")
+    store = client.vector_stores.create(file_ids=[file.id], expires_after={"anchor": "last_active_at", "days": 1})
+    wait_until(lambda: client.vector_stores.retrieve(store.id).file_counts.completed == 1)
+    server.stop()
+    assert files_with(text, vectors)
+
+    asyncio.run(let_time_pass(server.data_dir, store.id, days=2))
+    server.start()
+
+    wait_until(lambda: not files_with(text, vectors))
+    with openai.OpenAI(base_url=server.url, api_key="none", max_retries=0) as again:
+        expired = again.vector_stores.update(store.id, expires_after={"anchor": "last_active_at", "days": 365})
+        assert (expired.status, expired.file_counts.total, expired.usage_bytes) == ("expired", 0, 0)
+        again.files.delete(file.id)  # the uploaded file is its owner's
     assert is_forgotten(text, server)
 
 
