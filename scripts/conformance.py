@@ -16,8 +16,8 @@ from offline_assistants.domain.stream_events import EVENT_NAMES
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "CONFORMANCE.md"
-CONTRACT: dict[str, Any] = json.loads((ROOT / "conformance" / "contract.json").read_text(encoding="utf-8"))
-REMARKS: dict[str, Any] = tomllib.loads((ROOT / "conformance" / "remarks.toml").read_text(encoding="utf-8"))
+CONTRACT: dict[str, Any] = json.loads((ROOT / "tests" / "conformance" / "contract.json").read_text(encoding="utf-8"))
+REMARKS: dict[str, Any] = tomllib.loads((ROOT / "tests" / "conformance" / "remarks.toml").read_text(encoding="utf-8"))
 
 
 def main() -> None:

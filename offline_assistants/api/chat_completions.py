@@ -66,7 +66,7 @@ class _Completion:
             "service_tier": "default",
             "system_fingerprint": fingerprint(model),
         }
-        form = AnswerForm(head, with_logprobs=bool(body.logprobs), with_usage=body.with_usage, is_legacy=body.functions is not None)
+        form = AnswerForm(head, with_logprobs=bool(body.logprobs), with_usage=body.with_usage, is_legacy=body.offers_functions)
         self.answer = ChatAnswer(form, num_choices=body.n or 1, new_call_id=lambda: parts.ids.new("call_"))
 
     async def save(self) -> ChatCompletion:
@@ -95,11 +95,9 @@ class _Completion:
 def _check(body: CreateChatCompletion) -> None:
     if body.top_logprobs is not None and not body.logprobs:
         raise RequestError("Invalid value for 'top_logprobs': 'top_logprobs' is only allowed when 'logprobs' is enabled.", param="top_logprobs")
-    if body.stream_options is not None and not body.stream:
-        raise RequestError("The 'stream_options' parameter is only allowed when 'stream' is enabled.", param="stream_options")
-    if body.max_tokens is not None and body.max_completion_tokens is not None:
-        raise RequestError("Setting 'max_tokens' and 'max_completion_tokens' at the same time is not supported.", param="max_tokens")
-    if body.functions is not None and body.tools is not None:
+    if body.max_tokens is not None and body.max_completion_tokens not in (None, body.max_tokens):
+        raise RequestError("'max_tokens' and 'max_completion_tokens' say different things. Leave out 'max_tokens', the older of the two.", param="max_tokens")
+    if body.offers_functions and body.tools is not None:
         raise RequestError("Setting 'functions' and 'tools' at the same time is not supported. Use 'tools'.", param="functions")
     for choice, tools in (("tool_choice", body.tools), ("function_call", body.functions)):
         if getattr(body, choice) not in (None, "none", "auto") and not tools:
@@ -108,7 +106,7 @@ def _check(body: CreateChatCompletion) -> None:
 
 
 def _chat(body: CreateChatCompletion) -> Chat:
-    if body.functions is not None:
+    if body.functions is not None and body.offers_functions:
         tools, choice = chosen_tools(tool_specs(body.functions, param="functions"), function_choice(body.function_call))
     else:
         tools, choice = chosen_tools(tool_specs([tool.function for tool in body.tools or ()], param="tools"), body.tool_choice)
@@ -116,13 +114,14 @@ def _chat(body: CreateChatCompletion) -> Chat:
         messages=chat_messages(body.messages),
         tools=tools,
         tool_choice=choice if tools else "none",
-        parallel_tool_calls=body.functions is None and body.parallel_tool_calls is not False,
+        parallel_tool_calls=not body.offers_functions and body.parallel_tool_calls is not False,
         response_format=response_format(body.response_format),
     )
 
 
 def _generations(parts: Parts, body: CreateChatCompletion, chat: Chat) -> Sequence[Generation]:
-    max_tokens = body.max_completion_tokens or body.max_tokens or parts.max_answer_tokens
+    limits = (body.max_completion_tokens, body.max_tokens, parts.max_answer_tokens)
+    max_tokens = next(limit for limit in limits if limit is not None)
     top_logprobs = (body.top_logprobs or 0) if body.logprobs else None
     samplings = [body.sampling(max_tokens=max_tokens, top_logprobs=top_logprobs, choice=number) for number in range(body.n or 1)]
     return [Generation(chat, sampling, leader=0 if number else None) for number, sampling in enumerate(samplings)]
@@ -184,7 +183,7 @@ async def list_chat_completion_messages(
 ) -> dict[str, Any]:
     """What was asked, in the order in which it was sent."""
     completion = await _get(parts, completion_id)
-    messages = [{**message, "id": f"{completion_id}-{number}"} for number, message in enumerate(completion.messages)]
+    messages = [{"id": f"{completion_id}-{number}", **message} for number, message in enumerate(completion.messages)]
     messages = messages if order == "asc" else messages[::-1]
     start = 0
     if after is not None:

@@ -17,10 +17,12 @@ TokenId = Annotated[int, Field(ge=0)]
 
 
 def _check_bias(bias: dict[str, float]) -> dict[str, float]:
-    for token in bias:
+    """Those that have an effect: a bias of 0 says nothing, whatever it is said of."""
+    said = {token: value for token, value in bias.items() if value}
+    for token in said:
         if not (token.isascii() and token.isdigit()):
             raise ValueError(f"the keys are ids of tokens, and {token[:20]!r} is not a whole number")
-    return bias
+    return said
 
 
 Bias = Annotated[dict[str, Annotated[float, Field(ge=-100, le=100)]], Field(max_length=1024), AfterValidator(_check_bias)]
@@ -68,8 +70,8 @@ class Sampled(Shape):
 
 class CreateChatCompletion(Sampled):
     messages: list[ChatMessageIn] = Field(min_length=1)
-    max_tokens: int | None = Field(default=None, ge=1)
-    max_completion_tokens: int | None = Field(default=None, ge=1)
+    max_tokens: int | None = Field(default=None, ge=0)
+    max_completion_tokens: int | None = Field(default=None, ge=0)
     logprobs: bool | None = None
     top_logprobs: int | None = Field(default=None, ge=0, le=20)
     response_format: Annotated[TextFormat | JsonObjectFormat | JsonSchemaFormat, Field(discriminator="type")] | None = None
@@ -80,6 +82,11 @@ class CreateChatCompletion(Sampled):
     function_call: Literal["none", "auto"] | FunctionCallChoice | None = None
     store: bool | None = None
     metadata: Metadata | None = None
+
+    @property
+    def offers_functions(self) -> bool:
+        """The older form of tools, which `tools` replaced."""
+        return self.functions is not None and not (self.tools is not None and self.function_call == "none")
 
     # Without effect; see ignored_parameters.py.
     audio: dict[str, Any] | None = None

@@ -36,7 +36,7 @@ async def create_completion(body: CreateCompletion, request: Request, parts: Par
         "system_fingerprint": fingerprint(model),
     }
     prompts, num_shown = _prompts(body), body.n or 1
-    num_made = num_shown if body.best_of is None else body.best_of
+    num_made = body.best_of or num_shown
     answer = TextAnswer(TextForm(head, len(prompts), num_shown, num_made, body.logprobs, with_usage=body.with_usage))
     batches = side_by_side(parts.engines, model.model_id, _generations(body, prompts, num_made), silence_s=parts.heartbeat_s)
     headers = answer_headers("createCompletion", body, model)
@@ -57,13 +57,7 @@ def _end(answer: TextAnswer) -> Any:
 
 
 def _check(body: CreateCompletion) -> None:
-    if body.suffix:
-        raise RequestError("'suffix' is not supported: the text after an insertion cannot be given to this model. Leave it out.", param="suffix")
-    if body.echo and body.logprobs is not None:
-        raise RequestError("'echo' together with 'logprobs' is not supported: the prompt's own tokens are not scored. Leave one of them out.", param="echo")
-    if body.stream_options is not None and not body.stream:
-        raise RequestError("The 'stream_options' parameter is only allowed when 'stream' is enabled.", param="stream_options")
-    if body.best_of is not None and body.best_of < (body.n or 1):
+    if body.best_of and body.best_of < (body.n or 1):
         raise RequestError(f"'best_of' must be at least 'n': {body.best_of} is less than {body.n or 1}.", param="best_of")
     if body.stream and body.best_of is not None and body.best_of > (body.n or 1):
         raise RequestError("The best of several completions is known at their end only, so it cannot be streamed. Leave out 'stream'.", param="best_of")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import struct
 from collections.abc import Sequence
 from typing import Any, cast
@@ -26,11 +27,13 @@ async def create_embedding(body: CreateEmbedding, request: Request, parts: Parts
     model = await parts.find_embedder(body.model)
     embedded = await unless_client_leaves(request, embed_texts(parts.documents, _texts(body)))
     num_dimensions = len(embedded.vectors[0])
-    if body.dimensions not in (None, num_dimensions):
+    if body.dimensions is not None and body.dimensions > num_dimensions:
         raise RequestError(
-            f"Invalid 'dimensions': the model {model.model_id} has {num_dimensions} and was not trained to be cut. Leave 'dimensions' out.", param="dimensions"
+            f"Invalid 'dimensions': the model {model.model_id} has {num_dimensions}. Ask for {num_dimensions} or fewer, or leave 'dimensions' out.",
+            param="dimensions",
         )
-    data = [{"object": "embedding", "index": index, "embedding": _shown(vector, body)} for index, vector in enumerate(embedded.vectors)]
+    shown = _as_numbers if body.encoding_format != "base64" or _takes_numbers(request) else _as_base64
+    data = [{"object": "embedding", "index": index, "embedding": shown(_cut(vector, body.dimensions))} for index, vector in enumerate(embedded.vectors)]
     usage = {"prompt_tokens": embedded.num_tokens, "total_tokens": embedded.num_tokens}
     content: dict[str, Any] = {"object": "list", "data": data, "model": body.model, "usage": usage, "x_model_file": model.file_name}
     return JSONResponse(content, headers=answer_headers("createEmbedding", body, model))
@@ -46,6 +49,24 @@ def _texts(body: CreateEmbedding) -> list[str]:
     return cast("list[str]", body.input)
 
 
-def _shown(vector: Sequence[float], body: CreateEmbedding) -> list[float] | str:
-    """Numbers, or the same as little-endian float32 in base64."""
-    return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode("ascii") if body.encoding_format == "base64" else list(vector)
+def _cut(vector: Sequence[float], dimensions: int | None) -> Sequence[float]:
+    """The first `dimensions` numbers, of length 1 again. A model that was not trained for it finds less with them."""
+    if dimensions is None or dimensions == len(vector):
+        return vector
+    head = vector[:dimensions]
+    length = math.hypot(*head)
+    return [value / length for value in head] if length else head
+
+
+def _takes_numbers(request: Request) -> bool:
+    """The Python SDK asks for base64 of its own accord, to save bytes. It takes numbers as well, and its strict validation takes nothing else."""
+    return request.headers.get("x-stainless-lang") == "python"
+
+
+def _as_numbers(vector: Sequence[float]) -> list[float]:
+    return list(vector)
+
+
+def _as_base64(vector: Sequence[float]) -> str:
+    """Little-endian float32."""
+    return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode("ascii")

@@ -46,6 +46,7 @@ IGNORED: Mapping[str, Mapping[str, Ignored]] = {
         "web_search_options": Ignored("There is no web here."),
     },
     "createCompletion": {
+        "suffix": Ignored("Models here go on with a text; they do not fill a gap in it.", unless=("",)),
         "stream_options.include_obfuscation": Ignored("Nobody sees the sizes of packets on one's own machine.", unless=(False,)),
         "user": _USER,
     },

@@ -30,6 +30,8 @@ class _Choice:
     text: str = ""
     logprobs: list[TokenLogprob] = field(default_factory=list[TokenLogprob])
     finished: Finished | None = None
+    num_echoed: int = 0
+    """Characters of the prompt, which stand in front and are not scored."""
     num_chars: int = 0
     """Of the tokens so far: where the next one begins."""
 
@@ -51,6 +53,8 @@ class TextAnswer:
         for number, delta in batch:
             choice = self._choices[number]
             if isinstance(delta, TextDelta):
+                if not choice.text and not delta.logprobs:
+                    choice.num_echoed = choice.num_chars = len(delta.text)
                 choice.text += delta.text
                 choice.logprobs += delta.logprobs
                 chunks.append(self._chunk(number, delta.text, self._logprobs(choice, delta.logprobs), None))
@@ -73,7 +77,7 @@ class TextAnswer:
         for group in self._groups():
             best = sorted(group, key=lambda choice: choice.mean_logprob, reverse=True) if self._form.num_made > self._form.num_shown else group
             for choice in best[: self._form.num_shown]:
-                choice.num_chars = 0
+                choice.num_chars = choice.num_echoed
                 reason = _reason(choice.finished) if choice.finished else "length"
                 shown.append(TextChoice(index=len(shown), text=choice.text, logprobs=self._logprobs(choice, choice.logprobs), finish_reason=reason))
         return shown

@@ -101,7 +101,7 @@ def test_an_answer_can_be_sent_back_as_it_came(client: openai.OpenAI, engine: Sc
 
 
 def test_what_is_asked_of_sampling_reaches_the_engine(client: openai.OpenAI, engine: ScriptedEngine) -> None:
-    ask(client, temperature=0.5, top_p=0.9, max_tokens=7, stop=["a", "b"], seed=-4, frequency_penalty=1, presence_penalty=-1, logit_bias={"50": -100})
+    ask(client, temperature=0.5, top_p=0.9, max_tokens=7, stop=["a", "b"], seed=-4, frequency_penalty=1, presence_penalty=-1, logit_bias={"50": -100, "any": 0})
     ask(client, max_completion_tokens=9, stop="x")
 
     first, second = engine.samplings
@@ -400,9 +400,8 @@ def test_a_client_that_gives_up_waiting_ends_the_generation(server: LiveServer, 
         ({"logit_bias": {"1": 101}}, "logit_bias.1"),
         ({"logit_bias": {"999999": 1}}, "logit_bias"),
         ({"frequency_penalty": -3}, "frequency_penalty"),
-        ({"max_tokens": 0}, "max_tokens"),
-        ({"max_tokens": 5, "max_completion_tokens": 5}, "max_tokens"),
-        ({"stream_options": {"include_usage": True}}, "stream_options"),
+        ({"max_tokens": -1}, "max_tokens"),
+        ({"max_tokens": 5, "max_completion_tokens": 6}, "max_tokens"),
         ({"tool_choice": "required"}, "tool_choice"),
         ({"tools": [WEATHER], "tool_choice": {"type": "function", "function": {"name": "x"}}}, "tool_choice"),
         ({"tools": [WEATHER, WEATHER]}, "tools"),

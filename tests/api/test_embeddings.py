@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import math
+import struct
 from typing import Any
 
 import httpx
@@ -22,12 +24,15 @@ def test_each_text_has_a_vector_in_its_place(client: openai.OpenAI) -> None:
 
 
 def test_numbers_and_base64_say_the_same(client: openai.OpenAI, server: LiveServer) -> None:
-    # The SDK asks for base64 where nothing is said, and decodes it.
-    [packed] = client.embeddings.create(model="hash-embedder", input="red apples").data
+    # The SDK asks for base64 where nothing is said, and takes numbers too.
+    [of_sdk] = client.embeddings.create(model="hash-embedder", input="red apples").data
 
-    plain = httpx.post(f"{server.url}/embeddings", json={"model": "hash-embedder", "input": "red apples"}).json()
+    body = {"model": "hash-embedder", "input": "red apples"}
+    plain, packed = (httpx.post(f"{server.url}/embeddings", json=body | more).json() for more in ({}, {"encoding_format": "base64"}))
 
-    assert packed.embedding == pytest.approx(plain["data"][0]["embedding"], abs=1e-6)
+    numbers = plain["data"][0]["embedding"]
+    assert of_sdk.embedding == pytest.approx(numbers, abs=1e-6)
+    assert struct.unpack(f"<{len(numbers)}f", base64.b64decode(packed["data"][0]["embedding"])) == pytest.approx(numbers, abs=1e-6)
     assert plain["x_model_file"] == "hash-embedder"
 
 
@@ -49,7 +54,7 @@ def test_a_text_longer_than_the_model_sees_counts_to_its_end(client: openai.Open
         ({"input": [1, 2]}, "input"),
         ({"input": [[1], [2]]}, "input"),
         ({"input": "word " * 8193}, "input"),
-        ({"dimensions": 8}, "dimensions"),
+        ({"dimensions": 385}, "dimensions"),
         ({"dimensions": 0}, "dimensions"),
         ({"encoding_format": "hex"}, "encoding_format"),
         ({"model": "gpt-4o"}, "model"),
@@ -62,8 +67,12 @@ def test_what_cannot_be_honoured_is_refused_by_name(server: LiveServer, body: di
     assert response.json()["error"]["param"].startswith(param)
 
 
-def test_the_model_s_own_dimensions_may_be_asked_for(client: openai.OpenAI) -> None:
-    assert len(client.embeddings.create(model="text-embedding-3-small", input="a", dimensions=384).data[0].embedding) == 384
+def test_a_vector_can_be_cut_and_has_length_1_again(client: openai.OpenAI) -> None:
+    whole, cut = (client.embeddings.create(model="text-embedding-3-small", input="red apples", dimensions=size).data[0].embedding for size in (384, 100))
+
+    assert (len(whole), len(cut)) == (384, 100)
+    assert math.hypot(*cut) == pytest.approx(1, abs=1e-5)
+    assert cut == pytest.approx([value / math.hypot(*whole[:100]) for value in whole[:100]], abs=1e-5)
 
 
 def test_a_user_is_accepted_without_effect(client: openai.OpenAI) -> None:

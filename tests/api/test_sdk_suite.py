@@ -57,13 +57,11 @@ FILES = [
         "vector_stores/test_file_batches",
     )
 ]
-NUM_ITEMS = 1395
+NUM_ITEMS, MIN_PASSED = 1395, 1388
 EXCEPTIONS = {
     "test_uploads.test_method_complete_with_all_params": "says that the file's md5 is 'md5'; a checksum that does not match is refused",
 }
 """Tests that fail in each of their variants, and why: where they ask for what the API's contract refuses."""
-PENDING = ("chat.", "test_completions", "test_embeddings", "test_vector_stores")
-"""Files whose operations are being built: their failures do not count yet."""
 
 
 class SeededServer(LiveServer):
@@ -158,9 +156,9 @@ def test_the_sdk_s_own_tests_pass(seeded_server: SeededServer, sdk_tests: Path, 
     if keep := os.environ.get("KEEP_SDK_REPORT"):
         Path(keep).write_bytes(report.read_bytes())
     outcomes = Counter((name_of(case), outcome_of(case)) for case in ET.parse(report).iter("testcase"))
-    unexpected = {name for name, outcome in outcomes if outcome != "passed"} ^ set(EXCEPTIONS)
-    assert {name for name in unexpected if not name.startswith(PENDING)} == set(), ran.stdout[-3000:]
+    assert {name for name, outcome in outcomes if outcome != "passed"} == set(EXCEPTIONS), ran.stdout[-3000:]
     assert sum(outcomes.values()) == NUM_ITEMS
+    assert sum(count for (_, outcome), count in outcomes.items() if outcome == "passed") >= MIN_PASSED
 
 
 def name_of(case: ET.Element) -> str:

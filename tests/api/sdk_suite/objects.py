@@ -67,7 +67,7 @@ def fixed_objects(run_status: RunStatus, *, now: int, digest: str, text_digest: 
     yield from _store_files(text_digest)
     for each in ("after", "completion_id", "before"):
         answer = ChatChoice(index=0, message=AnswerMessage(content="string"), finish_reason="stop")
-        asked: list[dict[str, object]] = [{"role": "assistant", "content": "string", "refusal": None}]
+        asked: list[dict[str, object]] = [{"id": "after", "role": "assistant", "content": "string", "refusal": None}]
         yield ChatCompletion(
             id=each,
             created=CREATED_AT,
