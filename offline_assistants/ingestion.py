@@ -145,10 +145,12 @@ class Ingestion:
         self._indexing = asyncio.Lock()
         self._workers: list[asyncio.Task[None]] = []
         self._warming: asyncio.Task[None] | None = None
+        self._dropping_leftovers: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Start the workers, and queue what an earlier server left in progress."""
+        """Start the workers, queue what an earlier server left in progress, and begin to drop what it left in the index of deleted files."""
         self._start_workers()
+        self._dropping_leftovers = asyncio.create_task(self._drop_leftovers(), name="leftovers")
         async for file in self._store.list_all(VectorStoreFile, where={"status": "in_progress"}):
             self._queue.add(file.key)
         if await self._store.count(VectorStore):
@@ -159,7 +161,7 @@ class Ingestion:
 
     async def close(self) -> None:
         """Stop; what is in progress stays so in the store."""
-        tasks = [*self._workers, *([self._warming] if self._warming else [])]
+        tasks = [*self._workers, *(task for task in (self._warming, self._dropping_leftovers) if task)]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -435,6 +437,28 @@ class Ingestion:
         for row in rows:
             if row.text_digest is not None:
                 await self._blobs.delete(row.text_digest)
+
+    # ── After a crash ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _drop_leftovers(self) -> None:
+        """A server that ended between a deletion and its effect on the index left there what no row tells of."""
+        for store_id in await self._index.stores():
+            try:
+                async with self._indexing:
+                    await self._drop_leftovers_of(store_id)
+            except OfflineAssistantsError as error:
+                log.warning("what deleted files left in the index of %s is looked for again at the next start: %s", store_id, error.message)
+            except Exception:
+                log.exception("what deleted files left in the index of %s is looked for again at the next start", store_id)
+
+    async def _drop_leftovers_of(self, store_id: str) -> None:
+        rows = self._store.list_all(VectorStoreFile, parent={"vector_store_id": store_id})
+        file_ids = {row.id async for row in rows if row.status in ("completed", "in_progress")}
+        if not file_ids:
+            await self._index.delete_store(store_id)
+            return
+        for file_id in await self._index.files_of(store_id) - file_ids:
+            await self._index.delete_file(store_id, file_id)
 
 
 def check_not_expired(store: VectorStore, now: int) -> None:

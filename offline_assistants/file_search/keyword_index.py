@@ -127,6 +127,20 @@ class KeywordIndex:
         finally:
             self._closed_stores.discard(vector_store_id)
 
+    async def stores(self) -> list[str]:
+        """Those that are known."""
+        return await self._reader.call(lambda: sorted(file.stem for file in self._path.glob("*.sqlite")))
+
+    async def files_of(self, vector_store_id: str) -> set[str]:
+        """The files of a store; none of an unknown one. Raises SearchError."""
+
+        def read() -> set[str]:
+            if not self._file(vector_store_id).exists():
+                return set()
+            return {file_id for (file_id,) in self._reader.connection(vector_store_id).execute("SELECT file_id FROM file")}
+
+        return await self._reader.call(read)
+
     async def match(self, vector_store_ids: Sequence[str], terms: Sequence[str], limit: int, *, file_ids: Collection[str] | None = None) -> KeywordMatches:
         """How much of a question's `terms` each chunk covers, and the best `limit` chunks of all the stores together, best first. Raises SearchError.
 
@@ -179,8 +193,8 @@ class KeywordIndex:
     def _unlink(self, vector_store_id: str) -> None:
         self._writer.disconnect(vector_store_id)
         file = self._file(vector_store_id)
-        for path in (file, file.with_name(f"{file.name}-wal"), file.with_name(f"{file.name}-shm"), self._untidy(vector_store_id)):
-            path.unlink(missing_ok=True)
+        for path in (file.with_name(f"{file.name}-wal"), file.with_name(f"{file.name}-shm"), self._untidy(vector_store_id), file):
+            path.unlink(missing_ok=True)  # the file by which the store is known goes last
 
     # ── Questions, on the reading thread ─────────────────────────────────────────────────────────────────────────────
 

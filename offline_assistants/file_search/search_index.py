@@ -1,4 +1,7 @@
-"""What can be found, and how: vectors of windows and words of chunks, in two indexes that are written and asked together."""
+"""What can be found, and how: vectors of windows and words of chunks, in two indexes that are written and asked together.
+
+The keyword index is written first and emptied last, so whatever either holds, the keyword index knows of it, also after a crash.
+"""
 
 from __future__ import annotations
 
@@ -52,13 +55,21 @@ class SearchIndex:
 
     async def delete_file(self, vector_store_id: str, file_id: str) -> None:
         """Take a file out of a vector store, if it is there. Raises SearchError."""
-        await self.keywords.delete_file(vector_store_id, file_id)
         await self.vectors.delete_file(vector_store_id, file_id)
+        await self.keywords.delete_file(vector_store_id, file_id)
 
     async def delete_store(self, vector_store_id: str) -> None:
         """Forget a vector store, if it is there. Raises SearchError."""
-        await self.keywords.delete_store(vector_store_id)
         await self.vectors.delete_store(vector_store_id)
+        await self.keywords.delete_store(vector_store_id)
+
+    async def stores(self) -> list[str]:
+        """The vector stores that something may be held of."""
+        return await self.keywords.stores()
+
+    async def files_of(self, vector_store_id: str) -> set[str]:
+        """The files of a vector store that something may be held of. Raises SearchError."""
+        return await self.keywords.files_of(vector_store_id)
 
     async def find(
         self,

@@ -6,15 +6,19 @@ import asyncio
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import openai
 import pytest
 from openai.types.beta import Assistant
 
 from offline_assistants.domain.objects import VectorStore
+from offline_assistants.file_search.search_index import Question, SearchIndex
 from offline_assistants.file_search.terms import query_terms
-from offline_assistants.store.changes import Update
+from offline_assistants.store.changes import Change, Update
 from offline_assistants.store.duckdb_store import DuckDBStore
+from offline_assistants.store.vector_store_changes import DeleteFile, DeleteStore
+from offline_assistants.testing.hash_documents import HashDocuments
 from offline_assistants.testing.scripted_engine import ScriptedEngine
 from offline_assistants.testing.scripted_sandbox import ScriptedSandbox
 from tests.api.conftest import LiveServer
@@ -136,6 +140,36 @@ def test_a_vector_store_that_expires_keeps_nothing_of_its_files(server: LiveServ
         assert (expired.status, expired.file_counts.total, expired.usage_bytes) == ("expired", 0, 0)
         again.files.delete(file.id)  # the uploaded file is its owner's
     assert is_forgotten(text, server)
+
+
+async def found_in_the_index(data_dir: Path, store_id: str, text: str) -> int:
+    documents = HashDocuments()
+    [vector] = await documents.embed([text])
+    async with SearchIndex(data_dir / "vectors") as index:
+        return len(await index.find([store_id], [Question(text, vector)], model=await documents.model_name(), max_num_results=5))
+
+
+async def commit(data_dir: Path, change: Change[Any]) -> None:
+    async with DuckDBStore.open(data_dir / "database") as database:
+        await database.commit([change])
+
+
+@pytest.mark.timeout(90)
+@pytest.mark.parametrize("is_store", [True, False], ids=["store", "file"])
+def test_what_a_crash_leaves_in_the_index_of_deleted_files_goes_at_the_next_start(server: LiveServer, client: openai.OpenAI, is_store: bool) -> None:
+    text, vectors = "Zx81-quartz-lantern", server.data_dir / "vectors"
+    files = [client.files.create(file=("a.txt", content), purpose="assistants").id for content in (f"It says {text}.".encode(), b"Of plums.")]
+    store = client.vector_stores.create(file_ids=files)
+    wait_until(lambda: client.vector_stores.retrieve(store.id).file_counts.completed == 2)
+    server.stop()
+    assert files_with(text, vectors)
+    asyncio.run(commit(server.data_dir, DeleteStore(store.id) if is_store else DeleteFile(files[0])))  # and the server dies
+
+    server.start()
+
+    wait_until(lambda: not files_with(text, vectors))
+    server.stop()
+    assert asyncio.run(found_in_the_index(server.data_dir, store.id, "Of plums.")) == (0 if is_store else 1)
 
 
 def test_deleting_a_thread_stops_its_run(client: openai.OpenAI, engine: ScriptedEngine, sandbox: ScriptedSandbox, assistant: Assistant) -> None:
