@@ -23,8 +23,8 @@ _KERNEL_GRACE_S = 1.0
 """The kernel interrupts code at its limit, and kills what has not reacted so long after it."""
 _SILENCE_S = 3.0
 """After that, a kernel that says nothing for so long is taken for dead, and its container is killed."""
-_HAND_OVER_S = 120.0
-"""Files may take so long after the limit, as long as they keep coming."""
+_HAND_OVER_S = 600.0
+"""Files may take so long after the limit, the time of who stores them included, as long as they keep coming."""
 _INTERRUPT_TIMEOUT_S = 5.0
 _WRITE_TIMEOUT_S = 120.0
 _DIED = "The container of this Python session ended while the code ran. Variables and the files in /mnt/data are lost."
