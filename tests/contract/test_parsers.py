@@ -97,6 +97,13 @@ async def test_rich_text_keeps_headings_and_tables(parser: ParserProcess):
     assert LAST in parsed.text
 
 
+@pytest.mark.parametrize("name", ["notes.docx", "notes.odt"])
+async def test_footnotes_stand_at_the_end_under_their_numbers_and_boxes_after_their_paragraph(parser: ParserProcess, name: str):
+    parsed = await parser.parse(name, (FILES / name).read_bytes())
+
+    assert parsed.text == ("Sources\n\nThe wheel has twelve blades[1] and a shaft.\n\nAnchor.\n\nIn a box.\n\n- one\n- two\n- two a\n\n[1] Survey of 1911.")
+
+
 async def test_the_numbers_that_word_shows_before_clauses_are_text(parser: ParserProcess):
     import docx
 

@@ -49,6 +49,7 @@ class _Reader:
         self._writer = DocumentWriter(max_text_chars)
         self._num_page_breaks = 0
         self._was_in_list = False
+        self._note_numbers: dict[tuple[str, str | None], int] = {}
 
     def read(self) -> ParsedDocument:
         root = self._archive.xml(self._main)
@@ -108,7 +109,7 @@ class _Reader:
                     self._num_page_breaks += 1
                     self._writer.page(1 + self._num_page_breaks)
                 case "footnoteReference" | "endnoteReference":
-                    yield f"[{attribute(part, 'id') or ''}]"
+                    yield f"[{self._note_number(local_name(part.tag), attribute(part, 'id'))}]"
                 case "drawing" | "pict" | "object":
                     boxes.extend(descendants(part, "txbxContent"))
                 case name if name in _CHARACTERS:
@@ -134,9 +135,14 @@ class _Reader:
         if part is None:
             return
         for note in children(self._archive.xml(part), name):
-            if attribute(note, "type") in {None, "normal"}:
+            number = self._note_numbers.get((name, attribute(note, "id")))
+            if number is not None:
                 text = " ".join("".join(self._inline(paragraph, [])).strip() for paragraph in _paragraphs_in(note))
-                self._writer.paragraph(f"[{attribute(note, 'id') or ''}] {text}")
+                self._writer.paragraph(f"[{number}] {text}")
+
+    def _note_number(self, reference: str, note_id: str | None) -> int:
+        """Notes are numbered in the order in which the text refers to them; their ids are not what Word shows."""
+        return self._note_numbers.setdefault((reference.removesuffix("Reference"), note_id), len(self._note_numbers) + 1)
 
 
 def _paragraphs_in(container: ET.Element) -> Iterator[ET.Element]:

@@ -171,4 +171,4 @@ def _unpack(form: str, content: bytes, at: int) -> tuple[int, ...]:
 
 def _shown(text: str) -> str:
     """Without the codes of fields, of which only the results are text."""
-    return _FIELD_CODE.sub("", text).translate(_CHARACTERS).strip("\r\x07\x0c ")
+    return _FIELD_CODE.sub("", text).translate(_CHARACTERS).strip("\r\x07\x0c\t ")
