@@ -16,10 +16,12 @@ import asyncio
 import fcntl
 import os
 import re
+import shutil
+import sqlite3
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -266,6 +268,7 @@ class ChromaIndex:
         if self._client is None:
             self._own_directory()
             self._client = _open_client(self._path / "chroma")
+            self._drop_dead_graphs()
             for marker in self._markers.iterdir():
                 vector_store_id, file_id = marker.name.split("~")
                 self._remove(vector_store_id, file_id)
@@ -351,10 +354,19 @@ class ChromaIndex:
         client = self._connect()
         if self._collection(vector_store_id) is not None:
             client.delete_collection(vector_store_id)
+            self._drop_dead_graphs()
         self._models.pop(vector_store_id, None)
         self._spoilt.add(vector_store_id)
         for store, file_id in [pair for pair in self._hidden if pair[0] == vector_store_id]:
             self._show(store, file_id)
+
+    def _drop_dead_graphs(self) -> None:
+        """Chroma forgets a collection, but leaves the directory with its HNSW graph, which holds the vectors."""
+        with closing(sqlite3.connect(f"{(self._path / 'chroma' / 'chroma.sqlite3').resolve().as_uri()}?mode=ro", uri=True)) as database:
+            alive = {segment_id for (segment_id,) in database.execute("SELECT id FROM segments")}
+        for directory in (self._path / "chroma").iterdir():
+            if directory.is_dir() and directory.name not in alive:
+                shutil.rmtree(directory)
 
     def _collection(self, vector_store_id: str) -> _Collection | None:
         client = self._connect()

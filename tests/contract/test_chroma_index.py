@@ -104,6 +104,20 @@ async def test_a_deleted_store_is_gone_and_can_be_made_anew(index: ChromaIndex):
     assert [hit.place.file_id for hit in hits] == ["file-b"]
 
 
+async def test_a_deleted_store_leaves_no_graph_on_the_disk_and_others_stay(tmp_path: Path):
+    many = windows(*range(1100))  # from a thousand on Chroma writes its graph to the disk
+    async with ChromaIndex(tmp_path / "index", max_exact_windows=0) as index:
+        await index.add("vs_one", "file-a", many)
+        await index.add("vs_two", "file-b", many)
+
+        await index.delete_store("vs_one")
+
+        assert len([path for path in (tmp_path / "index" / "chroma").iterdir() if path.is_dir()]) == 1
+    async with ChromaIndex(tmp_path / "index", max_exact_windows=0) as index:
+        [hit] = await index.query(["vs_one", "vs_two"], unit_vector(2), 1)
+        assert hit.place.vector_store_id == "vs_two"
+
+
 async def test_a_file_without_windows_is_no_error(index: ChromaIndex):
     await index.add("vs_one", "file-a", [])
 
