@@ -92,8 +92,7 @@ async def build_app(
             DuckDBStore.open(settings.data_dir / "database", on_fatal=_end_process, min_free_bytes=settings.min_free_disk_bytes)
         )
         blobs = await stack.enter_async_context(BlobStore.open(settings.data_dir / "blobs", min_free_bytes=settings.min_free_disk_bytes))
-        if is_serving:
-            await _drop_unused_blobs(store, blobs)
+        await _drop_unused_blobs(store, blobs)  # and count who uses the others: without that an import could take away what files share
         catalog = Catalog(settings.models_path, verified_path=settings.data_dir / "verified.json")
         aliases = ModelAliases.read(settings.model_aliases)
         engines = engines or await stack.enter_async_context(_engines(settings, catalog))
@@ -113,7 +112,7 @@ async def build_app(
         if is_serving and settings.require_keys and not keys.list():
             raise OfflineAssistantsError(f"Keys are required, and there is none. Make one first: {_command(settings)} keys create")
         rules = Rules(hosts=[*settings.allow_host, settings.host], origins=settings.allow_origin, require_keys=settings.require_keys)
-        yield OpenServer(build_api(parts, Admin(keys=keys), rules), parts.supervisor.close, store, parts)
+        yield OpenServer(build_api(parts, Admin(keys=keys, store=store, parts=parts), rules), parts.supervisor.close, store, parts)
 
 
 def _join(

@@ -8,8 +8,10 @@ import json
 import logging
 import os
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, Optional, TypeVar, cast
 from urllib.parse import quote
@@ -22,15 +24,16 @@ from rich.table import Table
 from rich.text import Text
 
 from offline_assistants import __version__
-from offline_assistants.bootstrap import build_app
 from offline_assistants.code_interpreter.attacks import ATTACKS, ISOLATION
 from offline_assistants.code_interpreter.docker_engine import DockerEngine
 from offline_assistants.code_interpreter.docker_sandbox import DockerSandbox
 from offline_assistants.code_interpreter.image import build_image, export_image, import_image, older_images
 from offline_assistants.code_interpreter.self_check import Finding, run_checks
 from offline_assistants.errors import OfflineAssistantsError
-from offline_assistants.server import serve_until_stopped
+from offline_assistants.server import serve_until_stopped, served_for_a_command
 from offline_assistants.settings import Settings
+from offline_assistants.store.database import lines_to_parquet
+from offline_assistants.transfer import export_to, import_from
 
 _T = TypeVar("_T")
 
@@ -189,6 +192,59 @@ def _date(seconds: int | None) -> str:
     return "never" if seconds is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
 
 
+# ── Import and export ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@app.command("import")
+def import_objects(
+    path: Path = typer.Argument(help="JSON or JSONL: objects, lists of the API, or an export. Contents of files are in NAME.files/ or files/ beside it."),  # noqa: B008
+    *,
+    project: Optional[str] = typer.Option(None, help="The project that gets them. Default: what the objects say, else default."),  # noqa: UP045
+) -> None:
+    """Take over assistants, threads, messages, runs, files and vector stores with their ids. What is there already stays as it is."""
+    path = path / "objects.jsonl" if path.is_dir() else path
+
+    def say(place: str, reason: str) -> None:
+        errors.print(f"{place}: {reason}", highlight=False, markup=False, soft_wrap=True)
+
+    async def run() -> Counter[str]:
+        async with _client() as client:
+            return await import_from(client, path, project=project, say=say)
+
+    counts = asyncio.run(run())
+    console.print(", ".join(f"{counts[outcome]} {outcome}" for outcome in ("imported", "already there", "refused")), highlight=False)
+    if counts["refused"]:
+        raise typer.Exit(1)
+
+
+class ExportFormat(StrEnum):
+    jsonl = "jsonl"
+    parquet = "parquet"
+
+
+@app.command("export")
+def export_objects(
+    path: Path = typer.Argument(help="A file, or a folder, which gets objects.jsonl or objects.parquet. Contents of files go to NAME.files/ beside it."),  # noqa: B008
+    *,
+    project: Optional[str] = typer.Option(None, help="Only this project."),  # noqa: UP045 typer reads this form
+    format: ExportFormat = typer.Option(ExportFormat.jsonl, help="JSONL can be imported again; Parquet has one row per object."),  # noqa: A002, B008
+) -> None:
+    """Write everything, or one project, to files that any program can read."""
+    target = path if path.suffix in (".jsonl", ".parquet") and not path.is_dir() else path / f"objects.{format.value}"
+    lines = target.with_suffix(".jsonl")
+
+    async def run() -> Counter[str]:
+        async with _client() as client:
+            return await export_to(client, lines, project=project)
+
+    counts = asyncio.run(run())
+    if target.suffix == ".parquet" or format is ExportFormat.parquet:
+        target = lines.with_suffix(".parquet")
+        lines_to_parquet(lines, target)
+        lines.unlink()
+    console.print(f"{target}: {', '.join(f'{number} {kind}' for kind, number in sorted(counts.items())) or 'nothing'}", highlight=False, soft_wrap=True)
+
+
 # ── The server of the data directory ─────────────────────────────────────────────────────────────────────────────────
 
 
@@ -218,8 +274,8 @@ async def _client() -> AsyncGenerator[httpx.AsyncClient]:
             yield client
             return
     async with (
-        build_app(settings, is_serving=False) as server,
-        httpx.AsyncClient(transport=httpx.ASGITransport(server.app), base_url="http://localhost", timeout=60) as client,
+        served_for_a_command(settings),
+        httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(uds=str(settings.admin_socket)), base_url="http://localhost", timeout=60) as client,
     ):
         yield client
 
@@ -237,21 +293,32 @@ def reindex_vector_stores(vector_store_ids: Optional[list[str]] = typer.Argument
 
 
 async def _reindex(vector_store_ids: list[str]) -> bool:
-    """Whether every file could be indexed."""
-    num_failed = 0
+    """Whether every file of these stores could be indexed, or of all stores of all projects."""
+    num_failed, missing = 0, set(vector_store_ids)
     async with _client() as client:
-        for store_id in vector_store_ids or [store["id"] async for store in _listed(client, "/v1/vector_stores")]:
-            store = _answered(await client.post(f"/v1/vector_stores/{store_id}/reindex"))
-            with console.status("") as shown:
-                while store["status"] == "in_progress":
-                    counts = store["file_counts"]
-                    shown.update(f"{store_id}: {counts['total'] - counts['in_progress']} of {counts['total']} files")
-                    await asyncio.sleep(REINDEX_POLL_S)
-                    store = _answered(await client.get(f"/v1/vector_stores/{store_id}"))
-            counts = store["file_counts"]
-            num_failed += counts["failed"]
-            console.print(f"{store_id}: {counts['completed']} files indexed" + (f", {counts['failed']} failed" if counts["failed"] else ""), highlight=False)
+        for project in _answered(await client.get("/admin/projects"))["data"]:
+            client.headers["OpenAI-Project"] = project
+            there = [store["id"] async for store in _listed(client, "/v1/vector_stores")]
+            for store_id in there if not vector_store_ids else [each for each in there if each in vector_store_ids]:
+                num_failed += await _reindex_one(client, store_id)
+                missing.discard(store_id)
+    if missing:
+        raise OfflineAssistantsError(f"There is no vector store {', '.join(sorted(missing))}.")
     return not num_failed
+
+
+async def _reindex_one(client: httpx.AsyncClient, store_id: str) -> int:
+    """How many of its files failed."""
+    store = _answered(await client.post(f"/v1/vector_stores/{store_id}/reindex"))
+    with console.status("") as shown:
+        while store["status"] == "in_progress":
+            counts = store["file_counts"]
+            shown.update(f"{store_id}: {counts['total'] - counts['in_progress']} of {counts['total']} files")
+            await asyncio.sleep(REINDEX_POLL_S)
+            store = _answered(await client.get(f"/v1/vector_stores/{store_id}"))
+    counts = store["file_counts"]
+    console.print(f"{store_id}: {counts['completed']} files indexed" + (f", {counts['failed']} failed" if counts["failed"] else ""), highlight=False)
+    return counts["failed"]
 
 
 async def _listed(client: httpx.AsyncClient, path: str) -> AsyncGenerator[dict[str, Any]]:

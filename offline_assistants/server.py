@@ -8,8 +8,8 @@ import ipaddress
 import os
 import signal
 import socket
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import uvicorn
@@ -26,8 +26,6 @@ GRACE_S = 5
 
 async def serve_until_stopped(settings: Settings) -> None:
     """Serve on the address of `settings` and on the socket in the data directory, until SIGINT or SIGTERM. Raises OfflineAssistantsError."""
-    if len(os.fsencode(settings.admin_socket)) > MAX_SOCKET_PATH:
-        raise OfflineAssistantsError(f"The path of the data directory is too long for a socket in it: {settings.data_dir}. Choose another with --data-dir.")
     with listen(settings.host, settings.port) as listener:
         host, port = listener.getsockname()[:2]
         if not ipaddress.ip_address(host).is_loopback:
@@ -40,6 +38,21 @@ async def serve_until_stopped(settings: Settings) -> None:
     settings.admin_socket.unlink(missing_ok=True)
 
 
+@asynccontextmanager
+async def served_for_a_command(settings: Settings) -> AsyncGenerator[None]:
+    """Serve on the socket in the data directory only. Runs and files in progress are left for a server to go on with. Raises OfflineAssistantsError."""
+    async with build_app(settings, is_serving=False) as opened:
+        with _listen_locally(settings.admin_socket) as local:
+            server = _Server(_config(opened, settings.log_level))
+            serving = asyncio.create_task(server.serve(sockets=[local]))
+            try:
+                yield
+            finally:
+                server.should_exit = True
+                await serving
+    settings.admin_socket.unlink(missing_ok=True)
+
+
 class _Server(uvicorn.Server):
     """uvicorn ends the process by the signal that stopped it, before our own parts are closed: so signals are ours."""
 
@@ -48,12 +61,8 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def serve(opened: OpenServer, sockets: list[socket.socket], *, log_level: str = "info") -> None:
-    """Answer on listening sockets until SIGINT or SIGTERM."""
-    # All that was loaded stays: looking through it again and again would stall every stream for a tenth of a second.
-    gc.collect()
-    gc.freeze()
-    config = uvicorn.Config(
+def _config(opened: OpenServer, log_level: str) -> uvicorn.Config:
+    return uvicorn.Config(
         opened.app,
         lifespan="off",
         log_config=None,
@@ -62,7 +71,14 @@ async def serve(opened: OpenServer, sockets: list[socket.socket], *, log_level: 
         server_header=False,
         timeout_graceful_shutdown=GRACE_S,
     )
-    server = _Server(config)
+
+
+async def serve(opened: OpenServer, sockets: list[socket.socket], *, log_level: str = "info") -> None:
+    """Answer on listening sockets until SIGINT or SIGTERM."""
+    # All that was loaded stays: looking through it again and again would stall every stream for a tenth of a second.
+    gc.collect()
+    gc.freeze()
+    server = _Server(_config(opened, log_level))
     stopping = asyncio.create_task(_stop_on_signal(server, opened))
     try:
         await server.serve(sockets=sockets)
@@ -101,6 +117,8 @@ def listen(host: str, port: int) -> socket.socket:
 
 def _listen_locally(path: Path) -> socket.socket:
     """The database is ours by now, so a socket that is there already was left behind by a server that was killed."""
+    if len(os.fsencode(path)) > MAX_SOCKET_PATH:
+        raise OfflineAssistantsError(f"The path of the data directory is too long for a socket in it: {path.parent}. Choose another with --data-dir.")
     path.unlink(missing_ok=True)
     local = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     local.bind(str(path))

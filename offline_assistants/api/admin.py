@@ -6,12 +6,16 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
+from fastapi.responses import FileResponse, Response, StreamingResponse
 from starlette.exceptions import HTTPException
 
 from offline_assistants.api.guard import is_local_socket
 from offline_assistants.api.keys import KeyRing
-from offline_assistants.api.parts import deleted
-from offline_assistants.domain.objects import DEFAULT_PROJECT, ProjectName, Shape
+from offline_assistants.api.parts import Parts, deleted
+from offline_assistants.api.transfers import export, take
+from offline_assistants.domain.objects import DEFAULT_PROJECT, File, ProjectName, Shape
+from offline_assistants.errors import NotFound
+from offline_assistants.store.duckdb_store import DuckDBStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +23,8 @@ class Admin:
     """What belongs to the server and not to a project."""
 
     keys: KeyRing
+    store: DuckDBStore
+    parts: Parts
 
 
 def _admin(request: Request) -> Admin:
@@ -52,3 +58,46 @@ async def create_key(body: CreateKey, admin: AdminDep) -> dict[str, Any]:
 async def revoke_key(key_id: str, admin: AdminDep) -> dict[str, Any]:
     await admin.keys.revoke(key_id)
     return deleted(key_id, "api_key.deleted")
+
+
+@router.get("/projects")
+async def list_projects(admin: AdminDep) -> dict[str, Any]:
+    """Those that have anything. Over this socket the header OpenAI-Project says whose objects a request means."""
+    return {"object": "list", "data": await admin.store.projects()}
+
+
+# ── Import and export ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class ImportObjects(Shape):
+    project: ProjectName | None = None
+    objects: list[dict[str, Any]]
+
+
+@router.get("/export")
+async def export_objects(admin: AdminDep, project: str | None = None) -> Response:
+    """One object a line."""
+    return StreamingResponse(export(admin.store, project), media_type="application/x-ndjson")
+
+
+@router.get("/contents/{file_id}")
+async def download_content(file_id: str, admin: AdminDep) -> Response:
+    """Of a file of any project."""
+    file = await admin.store.get(File, file_id)
+    if file is None:
+        raise NotFound
+    return FileResponse(admin.parts.blobs.path(file.digest), media_type="application/octet-stream")
+
+
+@router.post("/contents")
+async def upload_content(request: Request, admin: AdminDep) -> dict[str, Any]:
+    """A content for a file that is imported next."""
+    blob = await admin.parts.blobs.put(request.stream())
+    return {"digest": blob.digest, "bytes": blob.size}
+
+
+@router.post("/import")
+async def import_objects(body: ImportObjects, admin: AdminDep) -> dict[str, Any]:
+    """What became of each, in the same order."""
+    taken = await take(admin.parts, admin.store, body.objects, body.project)
+    return {"results": [{"outcome": each.outcome, "reason": each.reason} for each in taken]}

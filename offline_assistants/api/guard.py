@@ -5,6 +5,7 @@ rebound; any other Host has to be allowed by name. A request of another origin t
 that origin was allowed by name.
 
 Every request that passes belongs to a project: that of its key. Where keys are not required, a key that is unknown, or none, means the project `default`.
+Commands, on the socket in the data directory, name the project they mean in the header OpenAI-Project.
 
 An answer may set its own Content-Security-Policy; the strict one here is for those that do not.
 """
@@ -77,7 +78,7 @@ class Guard:
         marked = self._marked(send, headers)
         state = scope.setdefault("state", {})
         if is_local_socket(scope):
-            state["project"] = DEFAULT_PROJECT
+            state["project"] = headers.get("openai-project") or DEFAULT_PROJECT
             await self._app(scope, receive, marked)
             return
         checked = self._check_origin(scope, headers) or _check_beta(headers) or _check_length(scope, headers)

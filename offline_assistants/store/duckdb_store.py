@@ -173,6 +173,10 @@ class DuckDBStore:
         """The runs that hold a thread, oldest first: those to go on with after a restart."""
         return await self._read(self._reader.active_runs)
 
+    async def projects(self) -> list[str]:
+        """The projects that have anything, by name."""
+        return await self._read(self._reader.projects)
+
     # ── Writing ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def commit(self, changes: Sequence[Change[Any]], require: Sequence[Precondition] = (), *, project: str | None = None) -> Committed:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, Protocol
 
-from offline_assistants.domain.objects import ApiObject, Run
+from offline_assistants.domain.objects import ApiObject, RootObject, Run
 from offline_assistants.store.recent import Recent
 from offline_assistants.store.tables import TABLES, Equal, Name, Selection, T, select
 
@@ -40,6 +40,11 @@ class Reader:
 
     def active_runs(self) -> list[Run]:
         return [Run.model_validate_json(doc) for (doc,) in self._query("active_runs", {})]
+
+    def projects(self) -> list[str]:
+        """Those that have anything, by name."""
+        roots = [table for cls, table in TABLES.items() if issubclass(cls, RootObject)]
+        return sorted({name for table in roots for (name,) in self._query("projects", table.words)})
 
     def count(self, chosen: Selection[Any]) -> int:
         return self._query("count", chosen.words, [*chosen.family.values, *chosen.wanted.values])[0][0]

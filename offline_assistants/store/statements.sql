@@ -37,6 +37,10 @@ SELECT key FROM {table} WHERE contains(doc, ?) ORDER BY seq;
 -- The runs that hold a thread, oldest first.
 SELECT runs.doc FROM runs JOIN active_runs ON active_runs.run_id = runs.key ORDER BY runs.seq;
 
+-- name: projects
+-- The projects that have an object in a table.
+SELECT DISTINCT project FROM {table};
+
 -- name: newest
 -- The last place given out in a table.
 SELECT coalesce(max(seq), 0) FROM {table};
