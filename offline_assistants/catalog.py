@@ -11,19 +11,18 @@ import json
 import logging
 import os
 import re
-import struct
 import threading
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, cast
 
-from offline_assistants.domain.models import ModelFile
+from offline_assistants.domain.models import ModelFile, ProjectorFile, projector_fits
 from offline_assistants.errors import EngineError, ModelNotLoaded, RequestError
+from offline_assistants.gguf import Header, check_weights, read_header
 
-Header = dict[str, str | int | float | bool]
-"""The plain values at the head of a GGUF file."""
 _log = logging.getLogger(__name__)
 
 
@@ -96,14 +95,23 @@ class Catalog:
         return None
 
     def _own_models(self) -> Iterator[ModelFile]:
-        for folder in self._dirs:
-            for path in sorted(folder.rglob("*.gguf")):
-                # Of a model in parts, the first stands for all.
-                part = _PART.search(path.stem)
-                if path.is_file() and (part is None or int(part[1]) == 1):
-                    model = _describe(path, self._headers, model_id=_PART.sub("", path.stem))
-                    if model is not None:
-                        yield model
+        for models_dir in self._dirs:
+            for folder, paths in groupby(sorted(models_dir.rglob("*.gguf"), key=lambda path: (path.parent, path.name)), lambda path: path.parent):
+                yield from self._models_of(folder, [path for path in paths if path.is_file()])
+
+    def _models_of(self, folder: Path, paths: list[Path]) -> list[ModelFile]:
+        """The models among the GGUF files of a folder, each with its projector. Of a model in parts, the first stands for all."""
+        firsts = [path for path in paths if (part := _PART.search(path.stem)) is None or int(part[1]) == 1]
+        described = [_describe(path, self._headers, model_id=_PART.sub("", path.stem)) for path in firsts]
+        models = [model for model in described if model is not None]
+        projectors = [path for path in paths if _is_projector(path, self._headers.read(path, path.stat())[0])]
+        return [replace(model, projector=self._projector_of(model, projectors, is_alone=len(models) == 1)) for model in models]
+
+    def _projector_of(self, model: ModelFile, paths: list[Path], *, is_alone: bool) -> ProjectorFile | None:
+        """The projector with most of the model's name; one that names no model belongs to a model that is alone in its folder."""
+        fits = {path: fit for path in paths if (fit := projector_fits(path.stem, model.model_id)) is not None and (fit or is_alone)}
+        path = max(reversed(paths), key=lambda path: fits.get(path, -1), default=None)
+        return ProjectorFile(path, self._headers.read(path, path.stat())[1]) if path in fits else None
 
     def _packaged_models(self) -> Iterator[ModelFile]:
         for packaged in self._packaged:
@@ -122,12 +130,17 @@ def _describe(path: Path, headers: _Headers, *, model_id: str, sha256: str | Non
     stat = path.stat()
     size_bytes = sum(part.stat().st_size for part in _parts(path, model_id)) or stat.st_size
     header, problem = headers.read(path, stat)
-    if header.get("general.type", "model") != "model":
+    if header.get("general.type", "model") != "model" or _is_projector(path, header):
         return None
     architecture = str(header.get("general.architecture", "")) or None
     context = header.get(f"{architecture}.context_length")
     context_tokens = context if isinstance(context, int) else None
     return ModelFile(model_id, path, size_bytes, int(stat.st_mtime), sha256, context_tokens, architecture, problem)
+
+
+def _is_projector(path: Path, header: Header) -> bool:
+    """Whether the file holds the eyes of a model: by its header or, when that cannot be read, by its name."""
+    return header.get("general.architecture") == "clip" or "mmproj" in path.stem.lower()
 
 
 class _Headers:
@@ -147,7 +160,11 @@ class _Headers:
 
 def _try_to_read(path: Path) -> tuple[Header, str | None]:
     try:
-        return read_gguf_header(path), None
+        header = read_header(path)
+        if _is_projector(path, header):
+            # llama.cpp would take what is missing for zeros.
+            check_weights(path)
+        return header, None
     except (OSError, ValueError) as error:
         return {}, str(error)
 
@@ -224,65 +241,3 @@ class _Verified:
             draft.replace(self._path)
         except OSError as error:
             _log.warning("what was verified could not be remembered: %s", error)
-
-
-# ── GGUF ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-# https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
-_SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
-_STRING, _ARRAY = 8, 9
-_MAX_TEXT_BYTES = 1 << 24
-
-
-def read_gguf_header(path: Path) -> dict[str, str | int | float | bool]:
-    """The plain values at the head of a GGUF file, up to the vocabulary, which comes last and is long. Raises ValueError saying what is wrong, and OSError."""
-    with path.open("rb") as file:
-        if file.read(4) != b"GGUF":
-            raise ValueError("it is not a GGUF file")
-        version = _number(file, "I")
-        if version not in {2, 3}:
-            raise ValueError(f"it is GGUF of version {version}, and versions 2 and 3 are known")
-        _num_tensors, num_values = _number(file, "Q"), _number(file, "Q")
-        header: dict[str, str | int | float | bool] = {}
-        for _ in range(int(num_values)):
-            key, kind = _text(file), int(_number(file, "I"))
-            if key.startswith("tokenizer."):
-                break
-            if kind == _ARRAY:
-                _skip_array(file)
-            else:
-                header[key] = _text(file) if kind == _STRING else _number(file, _scalar(kind))
-        return header
-
-
-def _skip_array(file: BinaryIO) -> None:
-    kind, length = int(_number(file, "I")), int(_number(file, "Q"))
-    if kind != _STRING:
-        file.seek(length * struct.calcsize(_scalar(kind)), os.SEEK_CUR)
-        return
-    for _ in range(length):
-        _text(file)
-
-
-def _scalar(kind: int) -> str:
-    if kind not in _SCALARS:
-        raise ValueError(f"its header holds a value of the unknown type {kind}")
-    return _SCALARS[kind]
-
-
-def _number(file: BinaryIO, form: str) -> int | float | bool:
-    size = struct.calcsize("<" + form)
-    data = file.read(size)
-    if len(data) < size:
-        raise ValueError("it ends in the middle of its header")
-    return cast("int | float | bool", struct.unpack("<" + form, data)[0])
-
-
-def _text(file: BinaryIO) -> str:
-    length = int(_number(file, "Q"))
-    if length > _MAX_TEXT_BYTES:
-        raise ValueError("its header is garbled")
-    data = file.read(length)
-    if len(data) < length:
-        raise ValueError("it ends in the middle of its header")
-    return data.decode("utf-8", "replace")

@@ -173,6 +173,8 @@ class ModelInfo:
     """It cannot be loaded."""
     picture_tokens: int | None = None
     """What one picture takes of the context, at most; None for a model that cannot see, or is not loaded."""
+    picture_problem: str | None = None
+    """Why it cannot see, though there is a projector for it: a sentence that says what to do."""
 
 
 class Engines(Protocol):

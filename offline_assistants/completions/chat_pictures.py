@@ -13,7 +13,8 @@ from offline_assistants.ports import Chat, ModelInfo, Picture
 async def with_pictures(chat: Chat, model: ModelInfo) -> Chat:
     """The chat with its pictures' bytes. `model` is loaded. Raises RequestError when it sees no pictures, UnreadablePicture."""
     if model.picture_tokens is None:
-        words = f"The model '{model.model_id}' cannot see pictures. Leave them out, or use a model with a multimodal projector."
+        why = model.picture_problem or "Leave them out, or use a model with a multimodal projector."
+        words = f"The model '{model.model_id}' cannot see pictures. {why}"
         raise RequestError(words, param="messages", code="invalid_value")
     read = [tuple([await _read(picture) for picture in message.pictures]) for message in chat.messages]
     return replace(chat, messages=tuple(replace(message, pictures=pictures) for message, pictures in zip(chat.messages, read, strict=True)))

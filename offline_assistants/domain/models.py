@@ -2,8 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
+
+_PRECISION = re.compile(r"[-._](?:bf16|fp?16|fp?32|i?q\d\w*)$")
+_SEPARATORS = re.compile(r"[-._ ]+")
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectorFile:
+    """The eyes of a model: a GGUF file that turns pictures into what the model reads."""
+
+    path: Path
+    problem: str | None = None
+    """Why it cannot be loaded, when its header already shows it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,3 +36,20 @@ class ModelFile:
     """llama.cpp's word for the network: "llama", "qwen3", ..."""
     problem: str | None = None
     """Why the file cannot be loaded, when its header already shows it."""
+    projector: ProjectorFile | None = None
+    """With which the model sees pictures."""
+
+
+def projector_fits(name: str, model_id: str) -> int | None:
+    """How many words of the model's name a projector's file name has: 0 when it names no model, None when it names another.
+
+    Words are counted without "mmproj" and the precision: "mmproj-Qwen2.5-VL-3B-F16" has 4 of "Qwen2.5-VL-3B-Q4_K_M".
+    """
+    words = [word for word in _words(_PRECISION.sub("", name.lower())) if word != "mmproj"]
+    if not words or words == ["model"]:
+        return 0
+    return len(words) if _words(model_id.lower())[: len(words)] == words else None
+
+
+def _words(name: str) -> list[str]:
+    return [word for word in _SEPARATORS.split(name) if word]

@@ -52,18 +52,18 @@ class LlamaEngine:
         self._num_generating = 0
 
     @property
-    def context_tokens(self) -> int | None:
-        """None while the model is not loaded."""
-        return self._worker.context_tokens if self._worker is not None and self._worker.is_alive else None
+    def loaded(self) -> Loaded | None:
+        """What the model is, once it is loaded; None while it is not."""
+        return self._worker.loaded if self._worker is not None and self._worker.is_alive else None
 
     @property
     def process_id(self) -> int | None:
         """Of the worker, while there is one."""
         return self._worker.process_id if self._worker else None
 
-    async def load(self) -> int:
-        """Starts the worker unless it runs; the tokens that a prompt and its answer may share. Raises ModelNotLoaded."""
-        return (await self._running_worker()).context_tokens
+    async def load(self) -> Loaded:
+        """Starts the worker unless it runs; what the model is. Raises ModelNotLoaded."""
+        return (await self._running_worker()).loaded
 
     async def generate(self, prompt: Chat | RawPrompt, sampling: SamplingParams) -> AsyncGenerator[Delta]:
         """See ports.Engines. Raises EngineBusy when too many wait already."""
@@ -127,10 +127,10 @@ class LlamaEngine:
         await self._verify(self.model)
         worker = _Worker.spawn(self.model)
         try:
-            replies = worker.ask(Load(self.model.path, self._options))
+            replies = worker.ask(Load(self.model.path, self._options, self.model.projector))
             match await replies.get():
-                case Loaded(_, context_tokens):
-                    worker.context_tokens = context_tokens
+                case Loaded() as loaded:
+                    worker.loaded = loaded
                 case reply:
                     raise _error(reply)
         except BaseException:
@@ -149,7 +149,7 @@ class _Worker:
     model_id: str
     loop: asyncio.AbstractEventLoop
     threads: list[threading.Thread] = field(default_factory=list[threading.Thread])
-    context_tokens: int = 0
+    loaded: Loaded = field(default_factory=lambda: Loaded(LOAD_REQUEST_ID, 0))
     is_alive: bool = True
     _outbox: queue.SimpleQueue[Command | None] = field(default_factory=queue.SimpleQueue)
     _inboxes: dict[int, asyncio.Queue[Reply]] = field(default_factory=dict[int, asyncio.Queue[Reply]])

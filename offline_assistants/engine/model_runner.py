@@ -6,7 +6,7 @@ import ctypes
 import os
 import sys
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,14 @@ from llguidance import LLTokenizer
 from llguidance.llamacpp import lltokenizer_from_vocab
 from numpy.typing import NDArray
 
-from offline_assistants.engine.chat_formats.template import split_literals
+from offline_assistants.domain.models import ProjectorFile
+from offline_assistants.engine.chat_formats.template import split_literals, split_pictures
 from offline_assistants.engine.kv_cache import CacheIsFull
 from offline_assistants.engine.options import EngineOptions
+from offline_assistants.engine.projector import Projector
 from offline_assistants.engine.scheduler import Batch
-from offline_assistants.errors import EngineError, ModelNotLoaded
+from offline_assistants.engine.sight import PromptTokens, Sight, Tile, join
+from offline_assistants.errors import EngineError, ModelNotLoaded, RequestError
 
 # The binding has no usable types; this file is the only one that touches it.
 _llama: Any = llama_cpp
@@ -33,8 +36,11 @@ _MAX_PIECE_BYTES = 4096
 class ModelRunner:
     """One model in one context with several slots. Not safe for two threads, except `tokenize` and `count`, which only read the vocabulary."""
 
-    def __init__(self, path: Path, options: EngineOptions) -> None:
-        """Loads the model, which takes from a moment to minutes. Raises ModelNotLoaded with llama.cpp's reason."""
+    def __init__(self, path: Path, options: EngineOptions, projector: ProjectorFile | None = None) -> None:
+        """Loads the model, which takes from a moment to minutes. Raises ModelNotLoaded with llama.cpp's reason.
+
+        A projector that cannot be loaded leaves a model that answers and does not see: `picture_problem` says why.
+        """
         self._log = _Log()
         self.num_slots = options.max_running
         self._model = self._load(path)
@@ -43,7 +49,11 @@ class ModelRunner:
         trained = int(_llama.llama_model_n_ctx_train(self._model))
         self.context_tokens = max(1, min(trained or options.max_context_tokens, options.max_context_tokens))
         self.num_kv_tokens = max(options.max_kv_tokens or 2 * self.context_tokens, self.context_tokens)
-        self._max_batch_tokens = max(options.max_step_tokens, options.max_step_tokens_beside_decode) + self.num_slots
+        self.picture_problem: str | None = None
+        self._projector = self._open(projector, options) if projector else None
+        self.picture_tokens = self._projector.picture_tokens if self._projector else None
+        num_together = self._projector.min_batch_tokens if self._projector else 0
+        self._max_batch_tokens = max(options.max_step_tokens, options.max_step_tokens_beside_decode, num_together) + self.num_slots
         self._context = self._make_context(options)
         self._memory = _llama.llama_get_memory(self._context)
         self._batch = _llama.llama_batch_init(self._max_batch_tokens, 0, 1)
@@ -57,6 +67,22 @@ class ModelRunner:
         if not model:
             raise ModelNotLoaded(f"The model file {path.name} could not be loaded: {self._log.last_error() or 'llama.cpp gives no reason'}.")
         return model
+
+    def _open(self, file: ProjectorFile, options: EngineOptions) -> Projector | None:
+        self._log.forget()
+        num_threads = options.num_prefill_threads or len(os.sched_getaffinity(0))
+        try:
+            return Projector(
+                file,
+                self._model,
+                num_threads=num_threads,
+                max_picture_tokens=options.max_picture_tokens,
+                log=self._log.callback,
+                last_error=self._log.last_error,
+            )
+        except EngineError as error:
+            self.picture_problem = error.message
+            return None
 
     def _make_context(self, options: EngineOptions) -> Any:
         num_cores = len(os.sched_getaffinity(0))
@@ -99,13 +125,27 @@ class ModelRunner:
         """The vocabulary in llguidance's form. Takes half a second, so keep it."""
         return lltokenizer_from_vocab(self._vocab, eos_token=sorted(self.end_tokens))
 
-    def tokenize_prompt(self, prompt: str) -> list[int]:
-        """The tokens of a rendered prompt: control tokens are read, except in the pieces that a user wrote."""
-        tokens: list[int] = []
-        for i, (text, is_literal) in enumerate(split_literals(prompt)):
-            add_bos = i == 0 and self._adds_bos and not (self.bos_token and prompt.startswith(self.bos_token))
-            tokens += self._tokenize(text, add_special=add_bos, parse_special=not is_literal)
-        return tokens
+    def tokenize_prompt(self, prompt: str, pictures: Sequence[bytes] = ()) -> PromptTokens:
+        """The tokens of a rendered prompt: control tokens are read, except in the pieces that a user wrote; pictures stand where they are marked.
+
+        Takes a moment for each picture. Raises RequestError when this model does not see them, UnreadablePicture.
+        """
+        pieces: list[list[int] | Tile] = []
+        for part in split_pictures(prompt, len(pictures)):
+            if isinstance(part, int):
+                pieces += self._look_at(pictures[part])
+                continue
+            for text, is_literal in split_literals(part):
+                add_bos = not pieces and self._adds_bos and not (self.bos_token and prompt.startswith(self.bos_token))
+                pieces.append(self._tokenize(text, add_special=add_bos, parse_special=not is_literal))
+        if pieces and isinstance(pieces[-1], Tile):
+            raise RequestError("The model's chat template ends with a picture, so there is nothing to answer. Put words after it.")
+        return join(pieces)
+
+    def _look_at(self, picture: bytes) -> list[list[int] | Tile]:
+        if self._projector is None:
+            raise RequestError(f"This model cannot see pictures. {self.picture_problem or 'Leave them out, or use a model with a multimodal projector.'}")
+        return self._projector.pieces_of(picture)
 
     def tokenize_raw(self, text: str) -> list[int]:
         """The tokens of a text whose author writes control tokens by himself; for no text, the one that begins a document."""
@@ -162,6 +202,12 @@ class ModelRunner:
             raise EngineError(f"llama.cpp failed with code {result}: {self._log.last_error() or 'no reason given'}.")
         return {slot_id: self._logits(row) for slot_id, row in rows.items()}
 
+    def see(self, sight: Sight, slot_id: int) -> None:
+        """Computes the tile of a picture behind what is in the slot. Raises CacheIsFull and EngineError, after which some of it may be there."""
+        if self._projector is None:
+            raise EngineError("This model has no projector, so it cannot see.")
+        self._projector.compute(sight.tile, self._context, slot_id=slot_id, position=sight.start, max_batch_tokens=self._max_batch_tokens)
+
     def _fill(self, batch: Batch) -> dict[int, int]:
         raw, row, rows = self._batch, 0, dict[int, int]()
         for item in batch:
@@ -201,12 +247,16 @@ class _Log:
         self._errors: deque[str] = deque(maxlen=8)
         self._level = 0
         # llama.cpp holds only the pointer, so the callback must live as long as the process uses the library.
-        self._callback = _llama.llama_log_callback(self._take)
-        _llama.llama_log_set(self._callback, None)
+        self.callback = _llama.llama_log_callback(self._take)
+        _llama.llama_log_set(self.callback, None)
 
     def last_error(self) -> str:
         """What llama.cpp complained of, the root of it first."""
         return "; ".join(dict.fromkeys(self._errors))
+
+    def forget(self) -> None:
+        """What was complained of until now."""
+        self._errors.clear()
 
     def _take(self, level: int, text: bytes, _user_data: Any) -> None:
         self._level = level if level != _LOG_CONTINUED else self._level

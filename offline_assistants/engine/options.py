@@ -19,6 +19,8 @@ class EngineOptions:
     """Prompt tokens in one step while nobody is waiting for the next token of an answer."""
     max_step_tokens_beside_decode: int = 64
     """Prompt tokens in one step while answers are streaming, so that no stream stalls for longer than this takes."""
+    max_picture_tokens: int = 1024
+    """What a picture may take of the context, for models that would take more for a larger picture. Others take what they take."""
     num_decode_threads: int | None = None
     """Threads that decode one token. None: half of the cores. Decoding waits for memory, so the others bring little, and much is lost when they are in use."""
     num_prefill_threads: int | None = None

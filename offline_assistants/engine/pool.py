@@ -6,12 +6,14 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 from types import TracebackType
 from typing import Protocol, Self
 
 from offline_assistants.domain.models import ModelFile
 from offline_assistants.engine.llama_engine import LlamaEngine
 from offline_assistants.engine.options import EngineOptions
+from offline_assistants.engine.wire import Loaded
 from offline_assistants.errors import EngineBusy, ModelNotFound, ModelNotLoaded
 from offline_assistants.ports import Chat, Delta, ModelInfo, RawPrompt, SamplingParams
 
@@ -80,8 +82,7 @@ class EnginePool:
 
     async def load(self, model: str) -> ModelInfo:
         async with self._use(model) as engine:
-            context_tokens = await engine.load()
-            return _info(engine.model, context_tokens, is_loaded=True)
+            return _loaded_info(engine.model, await engine.load())
 
     async def list_models(self) -> list[ModelInfo]:
         return [self._describe(file) for file in await self._list_files()]
@@ -103,10 +104,10 @@ class EnginePool:
 
     def _describe(self, file: ModelFile) -> ModelInfo:
         engine = self._engines.get(file.model_id)
-        if engine is not None and engine.context_tokens is not None:
-            return _info(file, engine.context_tokens, is_loaded=True)
+        if engine is not None and engine.loaded is not None:
+            return _loaded_info(file, engine.loaded)
         expected = None if file.context_tokens is None else min(file.context_tokens, self._options.max_context_tokens)
-        return _info(file, expected, is_loaded=False)
+        return _info(file, expected)
 
     # ── Loading ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -156,13 +157,18 @@ class EnginePool:
         return await asyncio.get_running_loop().run_in_executor(self._disk, self._files.list_files)
 
 
-def _info(file: ModelFile, context_tokens: int | None, *, is_loaded: bool) -> ModelInfo:
+def _loaded_info(file: ModelFile, loaded: Loaded) -> ModelInfo:
+    info = _info(file, loaded.context_tokens)
+    return replace(info, is_loaded=True, picture_tokens=loaded.picture_tokens, picture_problem=loaded.picture_problem)
+
+
+def _info(file: ModelFile, context_tokens: int | None) -> ModelInfo:
     return ModelInfo(
         file.model_id,
         file.created_at,
         file.size_bytes,
-        is_loaded,
-        context_tokens,
+        is_loaded=False,
+        context_tokens=context_tokens,
         file_name=file.path.name,
         is_packaged=file.sha256 is not None,
         is_damaged=file.problem is not None,

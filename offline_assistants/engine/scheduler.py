@@ -7,6 +7,8 @@ decodes; more is a prompt, the rest of one, tokens that a grammar forced, or all
 Sequences that decode come first, since somebody is reading. Prompts share what is left of the step, which is small while anyone decodes: a long prompt then
 delays every stream by the time of one small chunk, not by its own. Shares are equal, and what a short prompt leaves over goes to the longer ones, so
 that a short question never waits behind a long document.
+
+A picture is no part of a batch: it is computed by itself (stepper), and a sequence that waits for one has no difference, so it gets nothing.
 """
 
 from __future__ import annotations
@@ -25,6 +27,10 @@ class Schedulable(Protocol):
     def tokens(self) -> Sequence[int]: ...
     @property
     def num_computed_tokens(self) -> int: ...
+    @property
+    def words_end(self) -> int:
+        """Up to where there are only words: the place of the next picture, or the end."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +63,7 @@ def schedule(running: Sequence[Schedulable], *, max_step_tokens: int, max_step_t
 
 
 def _num_pending(sequence: Schedulable) -> int:
-    return len(sequence.tokens) - sequence.num_computed_tokens
+    return sequence.words_end - sequence.num_computed_tokens
 
 
 def _item(sequence: Schedulable, num_scheduled_tokens: int) -> BatchItem:

@@ -12,6 +12,7 @@ from offline_assistants.engine.chat_formats.tool_syntax import CallParser
 from offline_assistants.engine.detokenizer import Detokenizer, StopStrings
 from offline_assistants.engine.grammar import TokenGrammar
 from offline_assistants.engine.sampler import Sampler
+from offline_assistants.engine.sight import PromptTokens, Sight, num_hidden
 from offline_assistants.ports import Delta, Finished, TextDelta, TokenLogprob
 
 FinishReason = Literal["stop", "length", "tool_calls"]
@@ -24,7 +25,7 @@ class Sequence:
         self,
         request_id: int,
         *,
-        prompt: list[int],
+        prompt: PromptTokens,
         max_tokens: int,
         piece: Callable[[int], bytes],
         end_tokens: frozenset[int],
@@ -40,14 +41,15 @@ class Sequence:
         `echo` is said first. `logprob` is asked for each token of the text how likely it was.
         """
         self.request_id = request_id
-        self.tokens = list(prompt)
+        self.tokens = list(prompt.tokens)
         self.num_computed_tokens = 0
         """Tokens, from the first on, that are in the KV cache."""
         self.slot_id: int | None = None
         self.num_cached_tokens: int | None = None
         """Prompt tokens that were in the cache when the sequence was first given a slot; None before."""
         self.finish_reason: FinishReason | None = None
-        self._num_prompt_tokens = len(prompt)
+        self._num_prompt_tokens = len(prompt.tokens)
+        self._sights = prompt.sights
         self._max_tokens = max_tokens
         self._piece = piece
         self._end_tokens = end_tokens
@@ -77,6 +79,21 @@ class Sequence:
             self._logprobs.append(self._logprob(logits, token))
         deltas = self._append(token)
         return self._seal([*deltas, *self._force()])
+
+    @property
+    def words_end(self) -> int:
+        """Up to where there are only words: the place of the next picture, or the end."""
+        return next((sight.start for sight in self._sights if sight.start >= self.num_computed_tokens), len(self.tokens))
+
+    @property
+    def next_sight(self) -> Sight | None:
+        """The tile of a picture that has to be computed now, if there is one."""
+        return next((sight for sight in self._sights if sight.start == self.num_computed_tokens), None)
+
+    @property
+    def num_cells(self) -> int:
+        """What the sequence takes of the KV cache."""
+        return len(self.tokens) + num_hidden(self._sights)
 
     @property
     def num_completion_tokens(self) -> int:
@@ -162,10 +179,11 @@ class Sequence:
         return deltas
 
     def _finished(self, reason: FinishReason) -> Finished:
+        cached = self.num_cached_tokens or 0
         has_calls = reason == "stop" and self._parser is not None and self._parser.num_calls > 0
         return Finished(
             "tool_calls" if has_calls else reason,
-            num_prompt_tokens=self._num_prompt_tokens,
+            num_prompt_tokens=self._num_prompt_tokens + num_hidden(self._sights),
             num_completion_tokens=self.num_completion_tokens,
-            num_cached_tokens=self.num_cached_tokens or 0,
+            num_cached_tokens=cached + num_hidden(self._sights, up_to=cached),
         )

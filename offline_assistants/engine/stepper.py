@@ -12,6 +12,7 @@ from offline_assistants.engine.kv_cache import CacheIsFull, KVCache
 from offline_assistants.engine.options import EngineOptions
 from offline_assistants.engine.scheduler import Batch, schedule
 from offline_assistants.engine.sequence import Sequence
+from offline_assistants.engine.sight import Sight
 from offline_assistants.engine.wire import Deltas, Failed, Reply
 from offline_assistants.errors import EngineError, OfflineAssistantsError
 from offline_assistants.ports import Delta
@@ -23,6 +24,7 @@ class Runner(Protocol):
     def decode(self, batch: Batch) -> dict[int, NDArray[np.float32]]: ...
     def cut(self, slot_id: int, keep: int) -> bool: ...
     def copy(self, source: int, target: int, num_tokens: int) -> None: ...
+    def see(self, sight: Sight, slot_id: int) -> None: ...
 
 
 class Stepper:
@@ -54,18 +56,45 @@ class Stepper:
             self._leave(sequence)
 
     def step(self) -> list[Reply]:
-        """Computes one batch; returns what it brought."""
+        """Computes a tile of a picture, if one is due, and one batch; returns what they brought."""
         self._admit()
+        failures = self._see()
         batch = schedule(
             self._running,
             max_step_tokens=self._options.max_step_tokens,
             max_step_tokens_beside_decode=self._options.max_step_tokens_beside_decode,
         )
+        if not batch:
+            return failures
         try:
             logits = self._runner.decode(batch)
         except CacheIsFull:
+            return failures + self._make_room()
+        return failures + self._take(batch, logits)
+
+    def _see(self) -> list[Reply]:
+        """One tile for the sequence that has waited longest for one. All others wait meanwhile, so there is a batch for them between any two tiles."""
+        sequence, sight = next(((sequence, sight) for sequence in self._running if (sight := sequence.next_sight) is not None), (None, None))
+        if sequence is None or sight is None or sequence.slot_id is None:
+            return []
+        try:
+            self._runner.see(sight, sequence.slot_id)
+        except CacheIsFull:
+            self._cut_back(sequence, sequence.slot_id)
             return self._make_room()
-        return self._take(batch, logits)
+        except OfflineAssistantsError as error:
+            self._cut_back(sequence, sequence.slot_id)
+            self._leave(sequence)
+            return [Failed(sequence.request_id, error)]
+        self._cache.extend(sequence.slot_id, sequence.tokens[sight.start : sight.end])
+        sequence.num_computed_tokens = sight.end
+        return []
+
+    def _cut_back(self, sequence: Sequence, slot_id: int) -> None:
+        """What stands in the slot beyond what is known to stand there goes."""
+        if not self._runner.cut(slot_id, sequence.num_computed_tokens):
+            self._cache.forget(slot_id)
+            sequence.num_computed_tokens = 0
 
     def _admit(self) -> None:
         """First come, first served, while the cache has room for all that is running."""
@@ -88,7 +117,7 @@ class Stepper:
 
     def _has_room_for(self, sequence: Sequence) -> bool:
         # Prefixes that are shared count twice here: rather a short wait than a sequence that has to leave again.
-        return sum(len(other.tokens) for other in self._running) + len(sequence.tokens) < self._num_kv_tokens
+        return sum(other.num_cells for other in self._running) + sequence.num_cells < self._num_kv_tokens
 
     def _make_room(self) -> list[Reply]:
         """Frees the cells of an idle slot, or else takes the youngest sequence's slot: it waits, and is computed again later."""

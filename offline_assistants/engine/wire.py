@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from offline_assistants.domain.models import ProjectorFile
 from offline_assistants.engine.options import EngineOptions
 from offline_assistants.errors import OfflineAssistantsError
 from offline_assistants.ports import Chat, Delta, RawPrompt, SamplingParams
@@ -27,6 +28,7 @@ class Load:
 
     path: Path
     options: EngineOptions
+    projector: ProjectorFile | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,9 @@ class Loaded:
 
     request_id: int
     context_tokens: int
+    picture_tokens: int | None = None
+    picture_problem: str | None = None
+    """See ports.ModelInfo."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ from offline_assistants.engine.logprobs import token_logprob
 from offline_assistants.engine.model_runner import ModelRunner
 from offline_assistants.engine.sampler import Sampler
 from offline_assistants.engine.sequence import Sequence
+from offline_assistants.engine.sight import PromptTokens
 from offline_assistants.engine.stepper import Stepper
 from offline_assistants.engine.wire import (
     LOAD_REQUEST_ID,
@@ -70,14 +71,15 @@ class Worker:
             self._send(Failed(LOAD_REQUEST_ID, error))
             return
         threading.Thread(target=self._read_commands, name="commands", daemon=True).start()
-        self._send(Loaded(LOAD_REQUEST_ID, self._runner.context_tokens))
+        runner = self._runner
+        self._send(Loaded(LOAD_REQUEST_ID, runner.context_tokens, runner.picture_tokens, runner.picture_problem))
         while True:
             self._take_commands()
             for reply in self._stepper.step():
                 self._send(reply)
 
     def _load(self, load: Load) -> None:
-        self._runner = ModelRunner(load.path, load.options)
+        self._runner = ModelRunner(load.path, load.options, load.projector)
         self._format = GenericFormat(_template(self._runner))
         self._grammar_tokenizer = self._runner.grammar_tokenizer()
         cache = KVCache(self._runner.num_slots, can_cut=self._runner.can_cut_cache)
@@ -110,7 +112,7 @@ class Worker:
                     case CountTokens(request_id, texts):
                         self._send(Counts(request_id, [self._runner.count(text) for text in texts]))
                     case Measure(request_id, prompt):
-                        self._send(Counts(request_id, [len(self._tokens(prompt))]))
+                        self._send(Counts(request_id, [self._tokens(prompt).num_tokens]))
                     case _:
                         raise EngineError(f"a worker does not take {type(command).__name__}")
             except OfflineAssistantsError as error:
@@ -128,10 +130,10 @@ class Worker:
 
     def _prepare(self, command: Generate) -> Sequence:
         prompt, sampling = self._tokens(command.prompt), command.sampling
-        room = self._runner.context_tokens - len(prompt)
+        room = self._runner.context_tokens - prompt.num_tokens
         if room < 1:
             raise ContextOverflow(
-                f"The prompt has {len(prompt)} tokens, and the model's context holds {self._runner.context_tokens}, the answer included. "
+                f"The prompt has {prompt.num_tokens} tokens, and the model's context holds {self._runner.context_tokens}, the answer included. "
                 "Shorten the newest message or the instructions, or serve the model with a larger context."
             )
         self._check([token for token, _ in sampling.logit_bias], param="logit_bias")
@@ -151,13 +153,14 @@ class Worker:
             logprob=None if sampling.top_logprobs is None else partial(token_logprob, num_top=sampling.top_logprobs, name=self._runner.name),
         )
 
-    def _tokens(self, prompt: Chat | RawPrompt) -> list[int]:
+    def _tokens(self, prompt: Chat | RawPrompt) -> PromptTokens:
         if isinstance(prompt, Chat):
-            return self._runner.tokenize_prompt(self._format.render(prompt))
+            pictures = [picture.content for message in prompt.messages for picture in message.pictures]
+            return self._runner.tokenize_prompt(self._format.render(prompt), pictures)
         if isinstance(prompt.text, str):
-            return self._runner.tokenize_raw(prompt.text)
+            return PromptTokens(self._runner.tokenize_raw(prompt.text))
         self._check(prompt.text, param="prompt")
-        return list(prompt.text) or self._runner.tokenize_raw("")
+        return PromptTokens(list(prompt.text) or self._runner.tokenize_raw(""))
 
     def _echo(self, prompt: Chat | RawPrompt) -> str:
         if isinstance(prompt, Chat) or not prompt.echo:

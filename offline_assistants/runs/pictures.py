@@ -34,7 +34,7 @@ class PictureReader:
             there_are = "there is a picture" if num_pictures == 1 else f"there are {num_pictures} pictures"
             raise BlindModel(
                 f"The model '{model.model_id}' cannot see pictures, and {there_are} in the messages that it would read. "
-                "Use a model with a multimodal projector, or ask again in a thread without pictures."
+                f"{model.picture_problem or 'Use a model with a multimodal projector, or ask again in a thread without pictures.'}"
             )
         thread = await self._store.get(Thread, thread_id)
         files = ProjectStore(self._store, thread.project if thread else "")

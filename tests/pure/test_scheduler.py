@@ -12,6 +12,11 @@ class Waiting:
     slot_id: int
     tokens: list[int] = field(default_factory=list)
     num_computed_tokens: int = 0
+    picture_at: int | None = None
+
+    @property
+    def words_end(self) -> int:
+        return len(self.tokens) if self.picture_at is None else self.picture_at
 
 
 def sequence(slot_id: int, *, num_tokens: int, num_computed: int = 0) -> Waiting:

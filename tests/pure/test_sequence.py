@@ -7,6 +7,7 @@ import numpy as np
 from offline_assistants.engine.detokenizer import StopStrings
 from offline_assistants.engine.sampler import Sampler
 from offline_assistants.engine.sequence import Sequence
+from offline_assistants.engine.sight import PromptTokens
 from offline_assistants.ports import Delta, Finished, SamplingParams, TextDelta, TokenLogprob
 
 PIECES = [b"", "ü".encode()[:1], "ü".encode()[1:], b"a", b"END", b"EN"]
@@ -15,7 +16,7 @@ PIECES = [b"", "ü".encode()[:1], "ü".encode()[1:], b"a", b"END", b"EN"]
 def sequence(*, max_tokens: int = 10, stop: str = "", echo: str = "") -> Sequence:
     return Sequence(
         1,
-        prompt=[3],
+        prompt=PromptTokens([3]),
         max_tokens=max_tokens,
         piece=PIECES.__getitem__,
         end_tokens=frozenset({0}),

@@ -11,6 +11,7 @@ from offline_assistants.engine.options import EngineOptions
 from offline_assistants.engine.sampler import Sampler
 from offline_assistants.engine.scheduler import Batch
 from offline_assistants.engine.sequence import Sequence
+from offline_assistants.engine.sight import PromptTokens
 from offline_assistants.engine.stepper import Stepper
 from offline_assistants.engine.wire import Deltas, Failed, Reply
 from offline_assistants.ports import Finished, SamplingParams, TextDelta
@@ -53,7 +54,7 @@ class AlphabetModel:
 def sequence(request_id: int, prompt: str, *, max_tokens: int = 100, stop: str = "") -> Sequence:
     return Sequence(
         request_id,
-        prompt=[ord(letter) for letter in prompt],
+        prompt=PromptTokens([ord(letter) for letter in prompt]),
         max_tokens=max_tokens,
         piece=lambda token: bytes([token]),
         end_tokens=frozenset({END}),

@@ -5,14 +5,15 @@ A prompt is a function of the chat alone, and a turn is rendered the same howeve
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
-from offline_assistants.engine.chat_formats.template import ChatTemplate
+from offline_assistants.engine.chat_formats.template import ChatTemplate, picture_mark, plain
 from offline_assistants.engine.chat_formats.tool_syntax import CLOSE, OPEN, call_head, call_tail, render_call
 from offline_assistants.errors import RequestError
-from offline_assistants.ports import Chat, ToolSpec
+from offline_assistants.ports import Chat, ChatMessage, ToolSpec
 
 Turn = tuple[str, str]
 """A role that every template knows, and a text."""
@@ -30,7 +31,7 @@ class GenericFormat:
         """The prompt, ending where the assistant's next words begin. Raises RequestError when the template refuses the chat."""
         turns = _turns(chat)
         if chat.tools:
-            turns = _with_system(turns, tool_section(chat.tools))
+            turns = _with_system(turns, plain(tool_section(chat.tools)))
         if not self._takes_system:
             turns = _system_in_user(turns)
         if not self._takes_repeated_roles:
@@ -75,6 +76,7 @@ def _brief(schema: dict[str, Any]) -> dict[str, Any]:
 def _turns(chat: Chat) -> list[Turn]:
     """A turn a message, but for the results of one round of calls: these are one turn of the user."""
     turns: list[Turn] = []
+    pictures = itertools.count()
     names: dict[str, str] = {}
     question, results = "", list[str]()
     for message in chat.messages:
@@ -83,14 +85,23 @@ def _turns(chat: Chat) -> list[Turn]:
             results = []
         match message.role:
             case "tool":
-                results.append(_result(names.get(message.tool_call_id or "", "the tool"), message.content))
+                results.append(_result(plain(names.get(message.tool_call_id or "", "the tool")), _content(message, pictures)))
             case "assistant":
                 names |= {call.call_id: call.name for call in message.tool_calls}
-                turns.append(("assistant", message.content + "\n".join(render_call(call, chat.tools) for call in message.tool_calls)))
+                turns.append(("assistant", _content(message, pictures) + plain("\n".join(render_call(call, chat.tools) for call in message.tool_calls))))
             case "system" | "user":
-                question = message.content if message.role == "user" else question
-                turns.append((message.role, message.content))
+                question = plain(message.content) if message.role == "user" else question
+                turns.append((message.role, _content(message, pictures)))
     return [*turns, _result_turn(results, question)] if results else turns
+
+
+def _content(message: ChatMessage, pictures: Iterator[int]) -> str:
+    """The message's text with a mark for each of its pictures, which are counted through the chat."""
+    parts, end = list[str](), 0
+    for picture in message.pictures:
+        parts += [plain(message.content[end : picture.offset]), picture_mark(next(pictures))]
+        end = picture.offset
+    return "".join([*parts, plain(message.content[end:])])
 
 
 def _result(name: str, content: str) -> str:

@@ -1,7 +1,7 @@
 """A model's own chat template, run in jinja2's sandbox with the functions that such templates expect. Knows nothing of tools or tokens.
 
 Text that a user wrote may contain the words of control tokens ("<|im_end|>"). It must never become one: such words are marked before the template runs, and
-`split_literals` gives the tokenizer the pieces that are to be read as plain text.
+`split_literals` gives the tokenizer the pieces that are to be read as plain text. Where a picture belongs there is a mark, too.
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ CHATML = (
 
 # Unicode noncharacters: never assigned, never part of a text that means something.
 _LITERAL_START, _LITERAL_END = "\ufdd0", "\ufdd1"
+_PICTURE_START, _PICTURE_END = "\ufdd2", "\ufdd3"
+_PICTURE = re.compile(f"{_PICTURE_START}([0-9]+){_PICTURE_END}")
+_OURS = re.compile(f"[{_LITERAL_START}-{_PICTURE_END}]")
 _LITERAL = re.compile(f"{_LITERAL_START}(.*?){_LITERAL_END}", re.DOTALL)
 
 
@@ -63,6 +66,24 @@ def split_literals(prompt: str) -> list[tuple[str, bool]]:
     """The prompt in pieces; True marks those in which no control token may be read."""
     pieces = [(piece, i % 2 == 1) for i, piece in enumerate(_LITERAL.split(prompt))]
     return [(piece, is_literal) for piece, is_literal in pieces if piece]
+
+
+def plain(text: str) -> str:
+    """A text that a user wrote, without the characters that mean something here."""
+    return _OURS.sub("", text)
+
+
+def picture_mark(index: int) -> str:
+    """What stands in the prompt where the chat's picture of this index belongs."""
+    return f"{_PICTURE_START}{index}{_PICTURE_END}"
+
+
+def split_pictures(prompt: str, num_pictures: int) -> list[str | int]:
+    """The prompt in pieces of text and indexes of pictures. Raises RequestError when the template lost a picture, or turned them round."""
+    parts: list[str | int] = [int(piece) if i % 2 else piece for i, piece in enumerate(_PICTURE.split(prompt))]
+    if [part for part in parts if isinstance(part, int)] != list(range(num_pictures)):
+        raise RequestError("The model's chat template leaves out a picture. Put pictures into messages of the user.")
+    return [part for part in parts if part != ""]
 
 
 class _GenerationTag(Extension):
