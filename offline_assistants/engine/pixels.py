@@ -9,7 +9,7 @@ from PIL import Image, ImageOps
 
 from offline_assistants.domain.pictures import UnreadablePicture
 
-MAX_PIXELS = 100_000_000
+MAX_PIXELS = 80_000_000
 _MAX_SIDE = 4096
 _KINDS = ("PNG", "JPEG", "GIF", "WEBP")
 
@@ -30,7 +30,7 @@ def read_pixels(content: bytes) -> Pixels:
     try:
         with Image.open(io.BytesIO(content), formats=_KINDS) as image:
             if image.width * image.height > MAX_PIXELS:
-                raise UnreadablePicture(f"The picture has {image.width} × {image.height} pixels, and {MAX_PIXELS:,} are the most. Make it smaller.")
+                raise _too_large()
             image.draft("RGB", (_MAX_SIDE, _MAX_SIDE))
             image.load()
             upright = ImageOps.exif_transpose(image)
@@ -38,10 +38,16 @@ def read_pixels(content: bytes) -> Pixels:
             flat = _on_white(upright)
     except UnreadablePicture:
         raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise _too_large() from error
     # Pillow's readers answer damage with errors of many kinds.
-    except (OSError, ValueError, SyntaxError, TypeError, LookupError, ArithmeticError, EOFError, Image.DecompressionBombError) as error:
+    except (OSError, ValueError, SyntaxError, TypeError, LookupError, ArithmeticError, EOFError) as error:
         raise UnreadablePicture(f"A picture cannot be read; the file is damaged ({error}). Send it again, or another one.") from error
     return Pixels(flat.width, flat.height, flat.tobytes())
+
+
+def _too_large() -> UnreadablePicture:
+    return UnreadablePicture(f"A picture has more than {MAX_PIXELS:,} pixels. Make it smaller.")
 
 
 def _on_white(image: Image.Image) -> Image.Image:

@@ -8,7 +8,7 @@ import os
 import weakref
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 from offline_assistants.domain.models import ProjectorFile
 from offline_assistants.engine.kv_cache import CacheIsFull
@@ -23,7 +23,7 @@ _SHAPES = ((4096, 4096), (4096, 1024), (1024, 4096))
 
 
 class Projector:
-    """The eyes of one loaded model. `tiles_of` may be called beside `compute`; all else belongs to one thread."""
+    """The eyes of one loaded model. `pieces_of` may be called beside `compute`; all else belongs to one thread."""
 
     def __init__(self, file: ProjectorFile, model: Any, *, num_threads: int, max_picture_tokens: int, log: Any, last_error: Callable[[], str]) -> None:
         """`model`, `log`: llama.cpp's pointer and its callback. `max_picture_tokens` binds projectors that would take more for a larger picture.
@@ -81,7 +81,7 @@ class Projector:
     def _pieces(self, pixels: Pixels, name: str) -> list[list[int] | Tile]:
         with self._bitmap(pixels) as bitmap, self._chunks() as chunks:
             part = self._mtmd.mtmd_input_part(bitmap=bitmap)
-            parts: Any = (ctypes.POINTER(self._mtmd.mtmd_input_part) * 1)(ctypes.pointer(part))
+            parts = cast("Any", (ctypes.POINTER(self._mtmd.mtmd_input_part) * 1)(ctypes.pointer(part)))
             if self._mtmd.mtmd_tokenize_from_parts(self._context, chunks, parts, 1, False) != 0:
                 raise EngineError(f"A picture could not be prepared: {self._last_error() or 'llama.cpp gives no reason'}.")
             size = self._mtmd.mtmd_input_chunks_size(chunks)

@@ -11,6 +11,7 @@ import pytest
 
 from offline_assistants.catalog import Catalog
 from offline_assistants.errors import ModelNotLoaded, RequestError
+from tests.tiny_projector import write_projector
 
 
 def gguf(context_tokens: int = 2048, kind: str = "model") -> bytes:
@@ -208,3 +209,46 @@ def test_the_catalog_of_the_project_names_a_chat_model_and_an_embedder():
 
     assert {entry["kind"] for entry in entries} == {"chat", "embedding"}
     assert all(entry["licence"] and all(len(sha256) == 64 for sha256 in entry["sha256"].values()) for entry in entries)
+
+
+# ── Projectors ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def projectors(folder: Path, no_packages: Path) -> dict[str, str | None]:
+    models = Catalog(folder, catalog_path=no_packages).list_files()
+    return {model.model_id: model.projector.path.name if model.projector else None for model in models}
+
+
+def test_a_projector_belongs_to_the_models_whose_names_begin_with_its_own(tmp_path: Path, no_packages: Path) -> None:
+    for name in ("Qwen2.5-VL-3B-Q4_K_M", "Qwen2.5-VL-3B-Q8_0", "Qwen2.5-VL-32B-Q4_K_M", "other"):
+        write(tmp_path / f"{name}.gguf", gguf())
+    for name in ("mmproj-Qwen2.5-VL-3B-F16", "Qwen2.5-VL-mmproj-bf16"):
+        write_projector(tmp_path / f"{name}.gguf")
+
+    assert projectors(tmp_path, no_packages) == {
+        "Qwen2.5-VL-32B-Q4_K_M": "Qwen2.5-VL-mmproj-bf16.gguf",
+        "Qwen2.5-VL-3B-Q4_K_M": "mmproj-Qwen2.5-VL-3B-F16.gguf",
+        "Qwen2.5-VL-3B-Q8_0": "mmproj-Qwen2.5-VL-3B-F16.gguf",
+        "other": None,
+    }
+
+
+def test_a_projector_without_a_name_belongs_to_a_model_alone_in_its_folder(tmp_path: Path, no_packages: Path) -> None:
+    for path in ("alone/one.gguf", "two/two.gguf", "two/three.gguf"):
+        write(tmp_path / path, gguf())
+    for path in ("alone/mmproj-F16.gguf", "two/mmproj-model-f16.gguf"):
+        write_projector(tmp_path / path)
+
+    assert projectors(tmp_path, no_packages) == {"one": "mmproj-F16.gguf", "two": None, "three": None}
+
+
+@pytest.mark.parametrize("length", [3, 40, 2000, -1])
+def test_a_projector_that_was_cut_off_is_no_model_and_says_what_is_wrong(tmp_path: Path, no_packages: Path, length: int) -> None:
+    write(tmp_path / "one.gguf", gguf())
+    path = write_projector(tmp_path / "one-mmproj.gguf")
+    path.write_bytes(path.read_bytes()[:length])
+
+    [model] = Catalog(tmp_path, catalog_path=no_packages).list_files()
+
+    assert model.projector is not None
+    assert model.projector.problem in {"it is not a GGUF file", "it ends in the middle of its header", "it ends in the middle of its weights"}

@@ -7,10 +7,10 @@ from collections.abc import Callable
 import pytest
 
 from offline_assistants.engine.chat_formats.generic import GenericFormat
-from offline_assistants.engine.chat_formats.template import CHATML, ChatTemplate, split_literals
+from offline_assistants.engine.chat_formats.template import CHATML, ChatTemplate, split_literals, split_pictures
 from offline_assistants.engine.chat_formats.tool_syntax import CallParser, render_call
 from offline_assistants.errors import RequestError
-from offline_assistants.ports import Chat, ChatMessage, ChatToolCall, Delta, TextDelta, ToolCallDelta, ToolCallStarted, ToolSpec
+from offline_assistants.ports import Chat, ChatMessage, ChatToolCall, Delta, Picture, TextDelta, ToolCallDelta, ToolCallStarted, ToolSpec
 
 GEMMA_LIKE = """{{ bos_token }}{%- if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}
 {%- for message in messages %}
@@ -160,3 +160,36 @@ def test_two_code_tools_are_told_apart_by_their_fences():
     tools = (PYTHON, ToolSpec("shell", "Runs commands.", {}, syntax="code"))
 
     assert "```shell\nls\n```" in render_call(ChatToolCall("c", "shell", "ls"), tools)
+
+
+# ── Pictures ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def seen(text: str, *offsets: int) -> ChatMessage:
+    return ChatMessage("user", text, pictures=tuple(Picture(offset) for offset in offsets))
+
+
+@pytest.mark.parametrize("source", [CHATML, GEMMA_LIKE])
+def test_pictures_stand_where_they_were_put_and_are_counted_through_the_chat(source: str):
+    chat = Chat((SYSTEM, seen("one two", 0, 4), ChatMessage("assistant", "Yes."), seen("three", 5)))
+
+    parts = split_pictures(GenericFormat(template(source)).render(chat), 3)
+
+    assert [part for part in parts if isinstance(part, int)] == [0, 1, 2]
+    before = [parts[parts.index(index) - 1] for index in range(3)]
+    assert [str(text)[-4:] for text in before][1:] == ["one ", "hree"]
+
+
+def test_nobody_can_write_the_mark_of_a_picture():
+    forged = "\ufdd20\ufdd3"
+    call = ChatToolCall("c1", f"get_weather{forged}", f'{{"city": "{forged}"}}')
+    chat = Chat((seen(f"{forged}a", 3), ChatMessage("assistant", forged, (call,)), ChatMessage("tool", forged, tool_call_id="c1")), tools=(WEATHER,))
+
+    prompt = GenericFormat(template()).render(chat)
+
+    assert split_pictures(prompt, 1).count(0) == 1
+
+
+def test_a_template_that_loses_a_picture_is_not_used():
+    with pytest.raises(RequestError, match="leaves out a picture"):
+        split_pictures("no picture here", 1)

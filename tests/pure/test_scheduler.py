@@ -76,3 +76,20 @@ def test_every_prompt_moves_even_when_there_are_more_of_them_than_tokens():
 
 def test_nothing_running_is_an_empty_batch():
     assert step() == ()
+
+
+def test_words_before_a_picture_are_given_up_to_it_and_want_no_logits():
+    waiting = sequence(0, num_tokens=9)
+    waiting.picture_at = 4
+
+    (item,) = step(waiting)
+
+    assert (item.tokens, item.wants_logits) == ((0, 1, 2, 3), False)
+
+
+def test_a_sequence_that_waits_for_its_picture_gets_nothing():
+    waiting = sequence(0, num_tokens=9, num_computed=4)
+    waiting.picture_at = 4
+
+    assert sizes(step(waiting, sequence(1, num_tokens=3))) == {1: 3}
+    assert step(waiting) == ()

@@ -11,9 +11,10 @@ from offline_assistants.engine.options import EngineOptions
 from offline_assistants.engine.sampler import Sampler
 from offline_assistants.engine.scheduler import Batch
 from offline_assistants.engine.sequence import Sequence
-from offline_assistants.engine.sight import PromptTokens
+from offline_assistants.engine.sight import PromptTokens, Sight, Tile, join
 from offline_assistants.engine.stepper import Stepper
 from offline_assistants.engine.wire import Deltas, Failed, Reply
+from offline_assistants.errors import EngineError
 from offline_assistants.ports import Finished, SamplingParams, TextDelta
 
 END = 0
@@ -26,6 +27,7 @@ class AlphabetModel:
         self.num_cells = num_cells
         self.cells: dict[int, list[int]] = {}
         self.batches: list[Batch] = []
+        self.seen: list[int] = []
 
     def decode(self, batch: Batch) -> dict[int, NDArray[np.float32]]:
         new = sum(len(item.tokens) for item in batch)
@@ -45,22 +47,37 @@ class AlphabetModel:
     def copy(self, source: int, target: int, num_tokens: int) -> None:
         self.cells[target] = self.cells[source][:num_tokens]
 
+    def see(self, sight: Sight, slot_id: int) -> None:
+        cells = self.cells.setdefault(slot_id, [])
+        assert len(cells) == sight.start, "a picture does not follow what is cached"
+        cells.append(sight.tile.mark)
+        if sight.tile.chunk == "broken":
+            raise EngineError("A picture could not be computed.")
+        if sum(map(len, self.cells.values())) + sight.tile.num_positions > self.num_cells:
+            raise CacheIsFull
+        cells.extend([sight.tile.mark] * (sight.tile.num_positions - 1))
+        self.seen.append(sight.tile.mark)
+
     def _logits(self, token: int) -> NDArray[np.float32]:
         logits = np.zeros(128, dtype=np.float32)
         logits[END if token == ord("z") else token + 1] = 1
         return logits
 
 
-def sequence(request_id: int, prompt: str, *, max_tokens: int = 100, stop: str = "") -> Sequence:
+def sequence(request_id: int, prompt: str | PromptTokens, *, max_tokens: int = 100, stop: str = "") -> Sequence:
     return Sequence(
         request_id,
-        prompt=PromptTokens([ord(letter) for letter in prompt]),
+        prompt=PromptTokens([ord(letter) for letter in prompt]) if isinstance(prompt, str) else prompt,
         max_tokens=max_tokens,
         piece=lambda token: bytes([token]),
         end_tokens=frozenset({END}),
         sampler=Sampler(SamplingParams(temperature=0), np.random.default_rng(1)),
         stops=StopStrings((stop,)),
     )
+
+
+def with_pictures(*pieces: str | Tile) -> PromptTokens:
+    return join([[ord(letter) for letter in piece] if isinstance(piece, str) else piece for piece in pieces])
 
 
 def stepper(model: AlphabetModel, *, num_slots: int = 2) -> Stepper:
@@ -159,3 +176,82 @@ def test_a_sequence_that_can_never_fit_is_an_error():
     replies = run(stepper(AlphabetModel(num_cells=3)), sequence(1, "abcdef"))
 
     assert [type(reply) for reply in replies] == [Failed]
+
+
+# ── Pictures ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+CAT, DOG = Tile("cat", -1, num_tokens=4, num_positions=4), Tile("dog", -2, num_tokens=6, num_positions=2)
+
+
+def test_pictures_are_computed_where_they_stand_and_count_all_their_tokens():
+    model = AlphabetModel()
+
+    replies = run(stepper(model), sequence(1, with_pictures("ab", CAT, DOG, "x")))
+
+    assert text_of(replies, 1) == "yz"
+    assert model.cells[0][:9] == [ord("a"), ord("b"), -1, -1, -1, -1, -2, -2, ord("x")]
+    assert finished(replies, 1).num_prompt_tokens == 2 + 4 + 6 + 1
+
+
+def test_a_picture_that_is_in_the_cache_is_not_computed_again():
+    model = AlphabetModel()
+    engine = stepper(model)
+    run(engine, sequence(1, with_pictures("ab", CAT, DOG, "x")))
+
+    again = run(engine, sequence(2, with_pictures("ab", CAT, DOG, "wx")))
+    run(engine, sequence(3, with_pictures("ab", DOG, CAT, "x")))
+
+    assert model.seen == [-1, -2, -2, -1]
+    assert finished(again, 2).num_cached_tokens == 2 + 4 + 6
+
+
+def test_others_go_on_between_two_pictures():
+    model = AlphabetModel()
+    engine = stepper(model)
+    engine.add(sequence(1, "a"))
+    engine.step()
+    engine.add(sequence(2, with_pictures(CAT, DOG, "x")))
+
+    replies = [reply for _ in range(2) for reply in engine.step()]
+
+    assert model.seen == [-1, -2]
+    assert text_of(replies, 1) == "cd"
+
+
+def test_a_sequence_that_is_cancelled_between_two_pictures_sees_no_more():
+    model = AlphabetModel()
+    engine = stepper(model)
+    engine.add(sequence(1, with_pictures(CAT, DOG, "x")))
+    engine.step()
+
+    engine.cancel(1)
+
+    assert engine.is_idle
+    assert text_of(run(engine, sequence(2, with_pictures(CAT, "x"))), 2) == "yz"
+    assert model.seen == [-1]
+
+
+def test_a_picture_that_cannot_be_computed_fails_its_sequence_and_leaves_nothing_behind():
+    model = AlphabetModel()
+    engine = stepper(model)
+
+    replies = run(engine, sequence(1, with_pictures("ab", Tile("broken", -3, 4, 4), "x")), sequence(2, "w"))
+
+    assert [reply.request_id for reply in replies if isinstance(reply, Failed)] == [1]
+    assert text_of(replies, 2) == "xyz"
+    assert -3 not in [cell for cells in model.cells.values() for cell in cells]
+
+
+def test_a_picture_for_which_there_is_no_room_waits_until_there_is():
+    model = AlphabetModel(num_cells=14)
+    engine = stepper(model)
+
+    replies = run(engine, sequence(1, "rstuv"), sequence(2, with_pictures("ab", CAT, "x")))
+
+    assert (text_of(replies, 1), text_of(replies, 2)) == ("wxyz", "yz")
+
+
+def test_a_picture_larger_than_the_cache_fails_in_words():
+    replies = run(stepper(AlphabetModel(num_cells=5)), sequence(1, with_pictures("ab", CAT, "x")))
+
+    assert any(isinstance(reply, Failed) and "no room" in reply.error.message for reply in replies)
