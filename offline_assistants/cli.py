@@ -33,7 +33,7 @@ from offline_assistants.errors import OfflineAssistantsError
 from offline_assistants.server import serve_until_stopped, served_for_a_command
 from offline_assistants.settings import Settings
 from offline_assistants.store.database import lines_to_parquet
-from offline_assistants.transfer import export_to, import_from
+from offline_assistants.transfer import contents_beside, export_to, import_from
 
 _T = TypeVar("_T")
 
@@ -62,6 +62,9 @@ def main() -> None:
         app()
     except OfflineAssistantsError as error:
         _give_up(error.message)
+    except httpx.HTTPError as error:
+        reason = str(error) or type(error).__name__
+        _give_up(f"The server of {Settings().data_dir} did not answer to the end ({reason}). See in its log whether it was stopped, then repeat the command.")
     except ValidationError as error:
         _give_up("; ".join(f"--{'-'.join(str(part).replace('_', '-') for part in each['loc'])}: {each['msg']}" for each in error.errors()))
 
@@ -231,17 +234,20 @@ def export_objects(
 ) -> None:
     """Write everything, or one project, to files that any program can read."""
     target = path if path.suffix in (".jsonl", ".parquet") and not path.is_dir() else path / f"objects.{format.value}"
-    lines = target.with_suffix(".jsonl")
+    target = target.with_suffix(".parquet") if format is ExportFormat.parquet else target
+    is_table = target.suffix == ".parquet"
+    lines = target.with_name(f".{target.stem}.unfinished.jsonl") if is_table else target  # a name of its own: there may be an earlier export to JSONL
 
     async def run() -> Counter[str]:
         async with _client() as client:
-            return await export_to(client, lines, project=project)
+            return await export_to(client, lines, contents=contents_beside(target), project=project)
 
     counts = asyncio.run(run())
-    if target.suffix == ".parquet" or format is ExportFormat.parquet:
-        target = lines.with_suffix(".parquet")
-        lines_to_parquet(lines, target)
-        lines.unlink()
+    if is_table:
+        try:
+            lines_to_parquet(lines, target)
+        finally:
+            lines.unlink()
     console.print(f"{target}: {', '.join(f'{number} {kind}' for kind, number in sorted(counts.items())) or 'nothing'}", highlight=False, soft_wrap=True)
 
 

@@ -28,10 +28,9 @@ Json = dict[str, Any]
 # ── Export ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def export_to(client: httpx.AsyncClient, target: Path, *, project: str | None) -> Counter[str]:
-    """Write everything, or one project, to `target` (.jsonl) and the contents beside it. How many of each kind. Raises OfflineAssistantsError."""
+async def export_to(client: httpx.AsyncClient, target: Path, *, contents: Path, project: str | None) -> Counter[str]:
+    """Write everything, or one project, to `target` (JSONL), and contents into the folder `contents`. How many of each kind. Raises OfflineAssistantsError."""
     counts: Counter[str] = Counter()
-    contents = contents_beside(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = target.with_name(f"{target.name}.unfinished")
     async with client.stream("GET", "/admin/export", params={"project": project} if project else {}) as response:
@@ -42,7 +41,7 @@ async def export_to(client: httpx.AsyncClient, target: Path, *, project: str | N
                 counts[json.loads(line)["object"]] += 1
     for exported in _lines(unfinished):
         if exported["object"] == "file":
-            contents.mkdir(exist_ok=True)
+            contents.mkdir(exist_ok=True)  # noqa: ASYNC240 a command has nothing else to do
             await _download(client, exported["id"], contents / exported["id"])
     unfinished.replace(target)
     return counts

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ from offline_assistants.domain.objects import (
 )
 from offline_assistants.errors import OfflineAssistantsError, RequestError
 from offline_assistants.ingestion import Plan
-from offline_assistants.store.changes import Exists, Put
+from offline_assistants.store.changes import Exists, IsNew, Put
 from offline_assistants.store.duckdb_store import DuckDBStore
 from offline_assistants.store.vector_store_changes import AddFiles
 
@@ -51,6 +52,8 @@ ROOTS: Mapping[type[RootObject], tuple[str, tuple[type[ApiObject], ...]]] = {
 """In the order in which they can be put back, with the classes of their children and the column that holds the root's id."""
 KINDS: dict[str, type[ApiObject]] = {cls.model_fields["object"].default: cls for root, (_, children) in ROOTS.items() for cls in (root, *children)}
 _PROJECT: TypeAdapter[str] = TypeAdapter(ProjectName)
+_ID = re.compile("[A-Za-z0-9][A-Za-z0-9_-]{0,199}")
+"""Ids stand in paths of URLs and of files."""
 Outcome = Literal["imported", "already there", "refused"]
 
 
@@ -58,6 +61,10 @@ Outcome = Literal["imported", "already there", "refused"]
 class Taken:
     outcome: Outcome
     reason: str | None = None
+
+
+class _IdTaken(OfflineAssistantsError):
+    """An object with this id came first."""
 
 
 async def export(store: DuckDBStore, project: str | None) -> AsyncGenerator[bytes]:
@@ -104,9 +111,7 @@ async def _take(parts: Parts, known: dict[tuple[str, str], ApiObject], raw: dict
     try:
         view = parts.of(_PROJECT.validate_python(project or raw.get("project") or DEFAULT_PROJECT))
         there = known.get((str(raw.get("object")), _key(raw)))
-        taken = Taken("imported") if there is None else await _compare(view, there)
-        if there is None:
-            await _keep(view, _parsed(raw), raw)
+        taken = await _keep_new(view, _parsed(raw)) if there is None else await _compare(view, there)
     except ValidationError as error:
         worst = error.errors()[0]
         taken = Taken("refused", f"{'.'.join(str(part) for part in worst['loc']) or 'project'}: {worst['msg']}")
@@ -120,6 +125,15 @@ async def _take(parts: Parts, known: dict[tuple[str, str], ApiObject], raw: dict
 async def _compare(view: Parts, there: ApiObject) -> Taken:
     is_ours = await view.store.get(type(there), there.key) is not None
     return Taken("already there") if is_ours else Taken("refused", f"the id {there.id} is taken by an object of another project")
+
+
+async def _keep_new(view: Parts, obj: ApiObject) -> Taken:
+    """It was not there a moment ago; the same id may be in the batch twice."""
+    try:
+        await _keep(view, obj)
+    except _IdTaken:
+        return await _compare(view, obj)
+    return Taken("imported")
 
 
 def _parsed(raw: dict[str, Any]) -> ApiObject:
@@ -139,7 +153,10 @@ def _parsed(raw: dict[str, Any]) -> ApiObject:
     }
     if cls is Message:
         _add_quotes(values.get("content"))
-    return cls.model_validate_json(json.dumps(values))
+    obj = cls.model_validate_json(json.dumps(values))
+    if not _ID.fullmatch(obj.id):
+        raise RequestError("an id has letters, digits, _ and - only, begins with a letter or digit and is no longer than 200 characters: give it another one")
+    return obj
 
 
 def _add_quotes(content: Any) -> None:
@@ -150,7 +167,9 @@ def _add_quotes(content: Any) -> None:
                 annotation.get("file_citation", {}).setdefault("quote", "")
 
 
-async def _keep(view: Parts, obj: ApiObject, raw: dict[str, Any]) -> None:
+async def _keep(view: Parts, obj: ApiObject) -> None:
+    """Raises _IdTaken."""
+    is_new = IsNew(type(obj), obj.key, _IdTaken())
     match obj:
         case Run(status=status) if status in ACTIVE:
             raise RequestError(f"a run that is {status} cannot be taken up by another server")
@@ -158,14 +177,16 @@ async def _keep(view: Parts, obj: ApiObject, raw: dict[str, Any]) -> None:
             raise RequestError("a step that is in progress belongs to a run that cannot be taken up by another server")
         case VectorStore():
             obj = obj.model_copy(update={"file_counts": FileCounts(), "usage_bytes": 0, "status": "completed"})
-            await view.store.commit([Put(obj)])
+            await view.store.commit([Put(obj)], require=[is_new])
         case VectorStoreFile():
-            await _add_file(view, obj)
+            await _add_file(view, obj, is_new)
         case _:
-            await view.store.commit([Put(obj)])
+            await view.store.commit([Put(obj)], require=[is_new])
+    if isinstance(obj, File):
+        view.expiry.watch(obj)
 
 
-async def _add_file(view: Parts, row: VectorStoreFile) -> None:
+async def _add_file(view: Parts, row: VectorStoreFile, is_new: IsNew) -> None:
     """It is read and indexed anew."""
     file = await view.store.get(File, row.id)
     store = await view.store.get(VectorStore, row.vector_store_id)
@@ -180,4 +201,4 @@ async def _add_file(view: Parts, row: VectorStoreFile) -> None:
         filename=file.filename,
     )
     adding = AddFiles(store.id, (fresh,))
-    await view.ingestion.carry_out(view.store, Plan((adding,), (Exists(File, file.id),), adding, store))
+    await view.ingestion.carry_out(view.store, Plan((adding,), (Exists(File, file.id), is_new), adding, store))

@@ -65,6 +65,10 @@ class Draft:
             return self.get(cls, key) is not None
         return self.rows[cls, key] is not None if (cls, key) in self.rows else self._stored.doc(cls, key) is not None
 
+    def is_taken(self, cls: type[ApiObject], key: str) -> bool:
+        """Whether anybody has an object with this key."""
+        return self._read(cls, key) is not None
+
     def get(self, cls: type[T], key: str) -> T | None:
         obj = self._read(cls, key)
         return obj if obj is not None and self._is_ours(obj) else None
@@ -310,6 +314,23 @@ class Exists:
     def check(self, draft: Draft) -> None:
         if not draft.has(self.cls, self.key):
             raise self.error or TABLES[self.cls].not_found(self.key)
+
+
+@dataclass(frozen=True)
+class IsNew:
+    """No project has an object with this key, requests before it in the same transaction included."""
+
+    cls: type[ApiObject]
+    key: str
+    error: OfflineAssistantsError
+
+    @property
+    def reads(self) -> tuple[Name, ...]:
+        return ((self.cls, self.key),)
+
+    def check(self, draft: Draft) -> None:
+        if draft.is_taken(self.cls, self.key):
+            raise self.error
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import duckdb
@@ -84,6 +86,18 @@ def test_an_export_to_parquet_is_a_table(own_server: ServerProcess, tmp_path: Pa
     assert rows == [("assistant", 1), ("file", 1), ("thread", 1), ("thread.message", 5)]
 
 
+def test_an_export_to_parquet_leaves_an_earlier_one_to_jsonl_as_it_is(own_server: ServerProcess, exported: Path) -> None:
+    before = exported.read_bytes()
+
+    with own_server.client() as client:
+        client.beta.threads.create()
+    done = command(own_server.data_dir, "export", "--format", "parquet", str(exported.parent))
+
+    assert done.returncode == 0, done.stderr
+    assert exported.read_bytes() == before
+    assert sorted(path.name for path in exported.parent.iterdir()) == ["objects.files", "objects.jsonl", "objects.parquet"]
+
+
 def test_an_export_of_the_hosted_api_comes_in(own_server: ServerProcess, tmp_path: Path) -> None:
     messages = [
         {"id": f"msg_{number}", "object": "thread.message", "created_at": 100, "thread_id": "thread_a", "role": "user", "file_ids": [],
@@ -132,3 +146,18 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 
     assert done.returncode == 1
     assert "nowhere.jsonl cannot be read" in done.stderr.replace("\n", " ")
+
+
+def test_a_server_that_ends_meanwhile_is_one_sentence(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "admin.sock"))
+        listener.listen()
+        ending = Thread(target=lambda: listener.accept()[0].close(), daemon=True)
+        ending.start()
+        done = command(tmp_path, "export", str(tmp_path / "out"))
+        ending.join(timeout=5)
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: The server of")
+    assert "then repeat the command" in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
