@@ -3,6 +3,7 @@
     OfflineAssistantsError
     ├── RequestError                the caller can fix it            400 invalid_request_error
     │   ├── NotFound                                                 404
+    │   ├── NotAllowed              another key may                  403
     │   ├── ModelNotFound                                            404 model_not_found
     │   ├── RunIsActive                                              400
     │   ├── UnsupportedFile         the type cannot be searched      400 unsupported_file
@@ -61,6 +62,12 @@ class NotFound(RequestError):
     """There is no such object. Check the id; it may have been deleted."""
 
     status = 404
+
+
+class NotAllowed(RequestError):
+    """This key may not do that. Ask whoever runs the server."""
+
+    status = 403
 
 
 class ModelNotFound(RequestError):

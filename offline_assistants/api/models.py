@@ -8,7 +8,8 @@ from fastapi import APIRouter
 
 from offline_assistants.api.bodies import CheckedRoute
 from offline_assistants.api.parts import Parts, PartsDep, deleted
-from offline_assistants.errors import ModelNotFound, RequestError
+from offline_assistants.domain.objects import DEFAULT_PROJECT
+from offline_assistants.errors import ModelNotFound, NotAllowed, RequestError
 from offline_assistants.ports import ModelInfo
 
 router = APIRouter(prefix="/v1/models", route_class=CheckedRoute)
@@ -46,7 +47,9 @@ async def retrieve_model(model: str, parts: PartsDep) -> dict[str, Any]:
 
 @router.delete("/{model:path}")
 async def delete_model(model: str, parts: PartsDep) -> dict[str, Any]:
-    """The file goes too, if it lies in the models folder; a link goes without what it leads to."""
+    """The file goes too, if it lies in the models folder; a link goes without what it leads to. All projects share the models, so only `default` deletes."""
+    if parts.store.project != DEFAULT_PROJECT:
+        raise NotAllowed(f"Models are shared by all projects, so only a key of the project '{DEFAULT_PROJECT}' may delete one.", param="model")
     if await _embedder(parts, model):
         raise RequestError("The embedding model is not deleted here: file search needs it. Uninstall its package, or delete its folder.", param="model")
     await parts.engines.remove(model)

@@ -100,13 +100,14 @@ async def retrieve_thread(thread_id: str, parts: PartsDep) -> dict[str, Any]:
 
 @router.post("/{thread_id}")
 async def modify_thread(thread_id: str, body: ModifyThread, parts: PartsDep) -> dict[str, Any]:
-    old = await get_thread(parts, thread_id)
-    plan = await plan_resources(parts, body.tool_resources, old=old.tool_resources)
-    fields: dict[str, Any] = {"metadata": body.metadata or {}} if "metadata" in body.model_fields_set else {}
-    if body.tool_resources is not None:
-        fields["tool_resources"] = plan.resources
-    update = Update(Thread, thread_id, lambda thread: thread.model_copy(update=fields), unknown_thread(thread_id))
-    done = await parts.store.commit([*plan.changes, update], require=plan.require)
+    async with parts.attaching:  # an attachment of a message changes the thread's resources, too
+        old = await get_thread(parts, thread_id)
+        plan = await plan_resources(parts, body.tool_resources, old=old.tool_resources)
+        fields: dict[str, Any] = {"metadata": body.metadata or {}} if "metadata" in body.model_fields_set else {}
+        if body.tool_resources is not None:
+            fields["tool_resources"] = plan.resources
+        update = Update(Thread, thread_id, lambda thread: thread.model_copy(update=fields), unknown_thread(thread_id))
+        done = await parts.store.commit([*plan.changes, update], require=plan.require)
     plan.start(parts.ingestion)
     return done[update].wire()
 

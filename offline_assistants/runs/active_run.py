@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Awaitable, Callable, Collection, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from typing import Any, Literal, ParamSpec, TypeVar
 
 from offline_assistants.domain import run_state
@@ -33,7 +33,7 @@ from offline_assistants.domain.objects import (
 from offline_assistants.domain.run_state import RunEvent, ToolOutputsSubmitted
 from offline_assistants.domain.stream_events import StreamEvent
 from offline_assistants.runs.event_stream import EventStream
-from offline_assistants.store.changes import Change, Holds, Put, PutAlways, Unlock
+from offline_assistants.store.changes import Change, Close, Committed, Exists, Holds, Put, PutAlways, Unlock
 from offline_assistants.store.duckdb_store import DuckDBStore
 
 _TERMINAL = frozenset(status for status, arrows in run_state.TRANSITIONS.items() if not arrows)
@@ -97,10 +97,16 @@ class ActiveRun:
     def is_over(self) -> bool:
         return self.run.status in _TERMINAL
 
-    async def _save(self, *changes: Change[Any]) -> None:
+    async def _save(self, *changes: Change[Any]) -> Committed:
         """All or nothing. Raises StaleRun, in which case nothing is kept."""
         run = self.run
-        await self._store.commit(changes, require=[Holds(run.thread_id, run.id, self.epoch, StaleRun())])
+        return await self._store.commit(changes, require=[Holds(run.thread_id, run.id, self.epoch, StaleRun())])
+
+    async def _save_closed(self, closing: Sequence[StreamEvent], *changes: Change[Any]) -> list[StreamEvent]:
+        """With the messages and steps that these events close. Returns the events as they are true of what was kept."""
+        closes = [Close(event.data) if isinstance(event.data, Message | RunStep) else None for event in closing]
+        committed = await self._save(*(close for close in closes if close is not None), *changes)
+        return [event if close is None else StreamEvent(event.event, committed[close]) for event, close in zip(closing, closes, strict=True)]
 
     @_uninterrupted
     async def tell(self, event: RunEvent, *, only_from: Collection[RunStatus] | None = None) -> Run:
@@ -118,8 +124,7 @@ class ActiveRun:
         run, announcement = run_state.apply(self.run, event, self._now())
         is_over = run.status in _TERMINAL
         closing = before + (self._close_what_is_open(run) if is_over and not before else [])
-        saved = [PutAlways(event.data) for event in closing if isinstance(event.data, Message | RunStep)]
-        await self._save(*saved, PutAlways(run), *([Unlock(run.thread_id)] if is_over else []))
+        closing = await self._save_closed(closing, PutAlways(run), *([Unlock(run.thread_id)] if is_over else []))
         self.run = run
         self.stream.publish(*closing, announcement)
         if is_over:
@@ -146,7 +151,7 @@ class ActiveRun:
         """Not a change of state, so nothing is announced."""
         async with self._lock:
             run = self.run.model_copy(update={"metadata": metadata})
-            await self._store.commit([Put(run)])  # not fenced: it is allowed when the run is over, too
+            await self._store.commit([Put(run)], require=[Exists(Run, run.id)])  # not fenced: it is allowed when the run is over, too
             self.run = run
             return run
 
@@ -213,7 +218,7 @@ class ActiveRun:
             if ending is not None:
                 await self._tell(ending, closing)
             else:
-                await self._save(PutAlways(message), PutAlways(step))
+                closing = await self._save_closed(closing)
                 self.step = self.message = None
                 self.stream.publish(*closing)
 

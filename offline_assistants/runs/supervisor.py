@@ -56,6 +56,7 @@ class Supervisor:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._expiring: set[asyncio.Task[None]] = set()
+        self._is_closing = False
 
     # ── What clients ask for ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -82,6 +83,8 @@ class Supervisor:
             if active is None:
                 raise IllegalTransition
             cancelling = await active.tell(CancelRequested())
+        except StaleRun:
+            raise _gone(run) from None
         except IllegalTransition:
             raise RequestError(f"Cannot cancel run with status '{active.run.status if active else run.status}'.") from None
         task = self._tasks.get(run.id)
@@ -103,6 +106,8 @@ class Supervisor:
         start = len(active.stream)
         try:
             queued = await active.take_outputs(dict(outputs))
+        except StaleRun:
+            raise _gone(run) from None
         except IllegalTransition:
             raise RequestError(f'Runs in status "{active.run.status}" do not accept tool outputs.') from None
         self._start(active)
@@ -185,6 +190,9 @@ class Supervisor:
             self._tasks.pop(active.run.id, None)
             self._drop_timer(active)
             asyncio.get_running_loop().call_later(STREAM_KEPT_S, self._drop_stream, active)
+        elif active.run.status == "cancelling" and self._active.get(active.run.id) is active and not self._is_closing:
+            # The cancel met the run while its end could not be saved. It has to stop all the same, or its thread would be locked for ever.
+            self._spawn(active, self._insist(active, Stopped(usage=active.usage)))
 
     def _forget(self, active: ActiveRun, why: StaleRun) -> None:
         """The run is no longer ours; most likely its thread was deleted."""
@@ -270,6 +278,7 @@ class Supervisor:
 
     async def close(self) -> None:
         """The server stops: what computes is interrupted and queued for the next start, readers are told."""
+        self._is_closing = True
         for timer in self._timers.values():
             timer.cancel()
         tasks = [*self._tasks.values(), *self._expiring]
@@ -282,6 +291,10 @@ class Supervisor:
                     await active.tell(Requeued(computed_until=self._now(), is_orderly=True))
             if not active.is_over:
                 active.stream.close(ServerStops())
+
+
+def _gone(run: Run) -> NotFound:
+    return NotFound(f"No run found with id '{run.id}'.")
 
 
 def _after_last_round(steps: Sequence[RunStep]) -> list[RunStep]:

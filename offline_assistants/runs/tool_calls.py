@@ -202,7 +202,11 @@ class BuiltinTools:
         project = ProjectStore(self._store, (await self._thread(run)).project)
         blob = await self._blobs.put_bytes(content)
         file = File(id=self._ids.new("file-"), bytes=blob.size, created_at=self._now(), filename=filename, purpose="assistants_output", digest=blob.digest)
-        await project.commit([Put(file)])
+        try:
+            await project.commit([Put(file)])
+        except OfflineAssistantsError:
+            await self._blobs.delete(blob.digest)  # nobody names it
+            raise
         return file
 
     # ── file_search ──────────────────────────────────────────────────────────────────────────────────────────────────

@@ -288,6 +288,21 @@ class PutAlways(Put[T]):
     grows: ClassVar[bool] = False
 
 
+@dataclass(frozen=True, eq=False)
+class Close(PutAlways[T]):
+    """PutAlways of what a run has had open: its metadata, which a client may have changed meanwhile, stays as it is."""
+
+    @property
+    def reads(self) -> tuple[Name, ...]:
+        return ((type(self.obj), self.obj.key),)
+
+    def stage(self, draft: Draft) -> T:
+        old = draft.get(type(self.obj), self.obj.key)
+        obj = self.obj if old is None else self.obj.model_copy(update={"metadata": getattr(old, "metadata", {})})
+        draft.put(obj)
+        return obj
+
+
 # ── Preconditions ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

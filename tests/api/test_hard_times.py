@@ -240,3 +240,17 @@ def test_cancelling_from_many_sides_cancels_once(client: openai.OpenAI, engine: 
 
     assert sorted(answers) == ["refused"] * 4 + ["taken"]
     assert client.beta.threads.runs.poll(run.id, thread_id=thread.id, poll_interval_ms=20).status == "cancelled"
+
+
+def test_metadata_that_a_client_gives_a_message_outlives_its_last_word(
+    client: openai.OpenAI, engine: ScriptedEngine, assistant: Assistant, thread: Thread
+) -> None:
+    engine.will_say("Hello there")
+    with client.beta.threads.runs.create(thread_id=thread.id, assistant_id=assistant.id, stream=True) as events:
+        for event in events:
+            if event.event == "thread.message.in_progress":
+                client.beta.threads.messages.update(event.data.id, thread_id=thread.id, metadata={"seen": "yes"})
+            if event.event == "thread.message.completed":
+                completed = event.data
+
+    assert client.beta.threads.messages.retrieve(completed.id, thread_id=thread.id).metadata == {"seen": "yes"}

@@ -256,3 +256,10 @@ def test_no_key_means_the_default_project(server: LiveServer, projects: tuple[Pr
 
     assert unlocked == named
     assert {each["id"] for each in unlocked}.isdisjoint({project.ids["assistant_id"] for project in projects})
+
+
+def test_models_belong_to_all_so_a_project_cannot_delete_one(projects: tuple[Project, Project]) -> None:
+    refused = projects[0].ask("DELETE", "/models/scripted")
+
+    assert refused.status_code == 403
+    assert "shared by all projects" in refused.json()["error"]["message"]
