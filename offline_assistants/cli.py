@@ -186,7 +186,7 @@ def list_keys(*, as_json: bool = typer.Option(False, "--json", help="As JSON."))
 
 @keys.command("revoke")
 def revoke_key(key_id: str = typer.Argument(help="As `keys list` shows it.")) -> None:
-    """Refuse a key from now on. What its project holds stays."""
+    """Forget a key; what its project holds stays. Without --require-keys it then means, as any unknown key on loopback, the project default."""
     asyncio.run(_ask("DELETE", f"/admin/keys/{quote(key_id, safe='')}"))
     console.print(f"Revoked {key_id}.", highlight=False, markup=False)
 

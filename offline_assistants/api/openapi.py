@@ -58,6 +58,11 @@ def _closed(**properties: Schema) -> Schema:
     return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
 
 
+def _partly(*, optional: Mapping[str, Schema], **properties: Schema) -> Schema:
+    """An object with these keys, perhaps those optional ones, and no others."""
+    return _closed(**properties) | {"properties": {**properties, **optional}}
+
+
 def _const(value: str) -> Schema:
     return {"const": value}
 
@@ -90,9 +95,33 @@ _EVENT: Schema = {
 }
 _ATTRIBUTES: Schema = {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}}
 _FOUND = _closed(file_id=_STRING, filename=_STRING, score={"type": "number"}, attributes=_ATTRIBUTES, content=_list_of(_TEXT))
-
-
-_ASKED: Schema = {"type": "object", "properties": {"id": _STRING, "role": _STRING}, "required": ["id", "role"]}
+_CALLED = _closed(name=_STRING, arguments=_STRING)
+_BREAKPOINT: Schema = {"type": "object", "properties": {"mode": {}}}
+_PART: Schema = {
+    "anyOf": [
+        _partly(type=_const("text"), text=_STRING, optional={"prompt_cache_breakpoint": _BREAKPOINT}),
+        _partly(
+            type=_const("image_url"),
+            image_url=_partly(url=_STRING, optional={"detail": _STRING}),
+            optional={"prompt_cache_breakpoint": _BREAKPOINT},
+        ),
+        _closed(type=_const("refusal"), refusal=_STRING),
+    ]
+}
+_ASKED = _partly(
+    id=_STRING,
+    role={"enum": ["developer", "system", "user", "assistant", "tool", "function"]},
+    content=_nullable(_STRING),
+    refusal=_nullable(_STRING),
+    content_parts=_nullable(_list_of(_PART)),
+    optional={
+        "name": _STRING,
+        "annotations": _list_of({"type": "object"}),
+        "tool_calls": _list_of(_closed(id=_STRING, type=_const("function"), function=_CALLED)),
+        "function_call": _CALLED,
+        "tool_call_id": _STRING,
+    },
+)
 _EMBEDDINGS = _closed(
     object=_const("list"),
     data=_list_of(_closed(object=_const("embedding"), index={"type": "integer"}, embedding={"anyOf": [_list_of({"type": "number"}), _STRING]})),

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
-from pydantic import SerializerFunctionWrapHandler, model_serializer
-
-from offline_assistants.domain.objects import Metadata, RootObject, Shape
+from offline_assistants.domain.objects import Metadata, RootObject, Shape, Sparse
 
 # ── Usage ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -60,17 +58,15 @@ class MessageToolCall(Shape):
     function: FunctionCalled
 
 
-class AnswerMessage(Shape):
+class AnswerMessage(Sparse):
+    sent_as_null: ClassVar[frozenset[str]] = frozenset({"content", "refusal"})
+
     role: Literal["assistant"] = "assistant"
     content: str | None
     refusal: str | None = None
     annotations: list[dict[str, Any]] = []
     tool_calls: list[MessageToolCall] | None = None
     function_call: FunctionCalled | None = None
-
-    @model_serializer(mode="wrap")
-    def _without_calls_that_are_not_there(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {key: value for key, value in handler(self).items() if value is not None or key not in ("tool_calls", "function_call")}
 
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "function_call"]

@@ -41,17 +41,20 @@ class Shape(BaseModel):
 class Sparse(Shape):
     """A piece whose unset keys are left out of the JSON instead of being null."""
 
+    sent_as_null: ClassVar[frozenset[str]] = frozenset()
+    """Fields that are in the JSON all the same."""
+
     @model_serializer(mode="wrap")
     def _without_nulls(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {key: value for key, value in handler(self).items() if value is not None}
+        return {key: value for key, value in handler(self).items() if value is not None or key in self.sent_as_null}
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """The schema of the fields, not of the serializer above; as it is sent, no key is null."""
+        """The schema of the fields, not of the serializer above; as it is sent, no key is null but those of `sent_as_null`."""
         schema = handler.resolve_ref_schema(handler(cast("CoreSchema", {key: value for key, value in core_schema.items() if key != "serialization"})))
         if handler.mode == "serialization":
             optional = {field.alias or name for name, field in cls.model_fields.items() if not field.is_required() and field.default is None}
-            schema["required"] = [name for name in schema.get("required", []) if name not in optional]
+            schema["required"] = [name for name in schema.get("required", []) if name not in optional - cls.sent_as_null]
         return schema
 
 
