@@ -224,7 +224,8 @@ async def test_questions_and_deletions_do_not_disturb_each_other(index: KeywordI
         asking = [group.create_task(ask()) for _ in range(3)]
         group.create_task(change())
 
-    assert min(number for task in asking for number in task.result()) >= 10
+    # Between the last deletion and the last addition there are nine files of one chunk each; never fewer.
+    assert min(number for task in asking for number in task.result()) >= 9
     assert len(await found(index, "llama", limit=100)) == 10
 
 
