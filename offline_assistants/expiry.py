@@ -34,8 +34,8 @@ class Expiry:
         self._uploads = uploads
         self._now = now
         self._retry_after_s = retry_after_s
-        self._due: list[tuple[int, str]] = []
-        """Times and ids, the next one first."""
+        self._due: list[tuple[int, str, bool]] = []
+        """Time, id, and whether it is an upload's; the next one first."""
         self._news = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -55,7 +55,7 @@ class Expiry:
     def watch(self, expiring: File | Upload) -> None:
         """End it when its time comes, if it has one."""
         if expiring.expires_at is not None:
-            heapq.heappush(self._due, (expiring.expires_at, expiring.id))
+            heapq.heappush(self._due, (expiring.expires_at, expiring.id, isinstance(expiring, Upload)))
             self._news.set()
 
     async def _run(self) -> None:
@@ -70,22 +70,22 @@ class Expiry:
     async def _end_due(self) -> float:
         """Seconds until there is more to do."""
         while self._due and self._due[0][0] <= self._now():
-            expires_at, object_id = heapq.heappop(self._due)
+            expires_at, object_id, is_upload = heapq.heappop(self._due)
             try:
-                await self._end(object_id)
+                await self._end(object_id, is_upload=is_upload)
             except OfflineAssistantsError as error:
                 log.warning("%s has expired and could not be deleted; tried again in %g s: %s", object_id, self._retry_after_s, error.message)
             except Exception:
                 log.exception("%s has expired and could not be deleted; tried again in %g s", object_id, self._retry_after_s)
             else:
                 continue
-            heapq.heappush(self._due, (expires_at, object_id))
+            heapq.heappush(self._due, (expires_at, object_id, is_upload))
             return self._retry_after_s
         return min(self._due[0][0] - self._now(), LONGEST_SLEEP_S) if self._due else LONGEST_SLEEP_S
 
-    async def _end(self, object_id: str) -> None:
+    async def _end(self, object_id: str, *, is_upload: bool) -> None:
         try:
-            if object_id.startswith("upload_"):
+            if is_upload:
                 await self._uploads.expire(object_id)
             elif file := await self._store.get(File, object_id):
                 await self._ingestion.delete_file(file)

@@ -226,7 +226,7 @@ class Ingestion:
         rows: dict[str, VectorStoreFile] = {}
         for file in files:
             if file.file_id not in stored:
-                raise _unknown_file(file.file_id)
+                raise unknown_file(file.file_id)
             rows[file.file_id] = VectorStoreFile(
                 id=file.file_id,
                 created_at=self._now(),
@@ -394,7 +394,7 @@ class Ingestion:
 
     async def delete_file(self, file: File) -> None:
         """Delete an uploaded file: out of every vector store, and out of every list of an assistant's or a thread's. Raises NotFound."""
-        deleting = DeleteFile(file.id, _unknown_file(file.id))
+        deleting = DeleteFile(file.id, unknown_file(file.id))
         rows = (await self._store.commit([deleting, await self._dropping(Assistant, file.id), await self._dropping(Thread, file.id)]))[deleting]
         await self._blobs.delete(file.digest)
         await self._forget(rows)
@@ -467,12 +467,12 @@ def check_not_expired(store: VectorStore, now: int) -> None:
         raise store_expired(store.id)
 
 
-def _unknown_file(file_id: str) -> NotFound:
+def unknown_file(file_id: str) -> NotFound:
     return NotFound(f"No such File object: {file_id}", param="id")
 
 
 def _exist(files: Sequence[FileToAdd]) -> tuple[Precondition, ...]:
-    return tuple(Exists(File, file.file_id, _unknown_file(file.file_id)) for file in files)
+    return tuple(Exists(File, file.file_id, unknown_file(file.file_id)) for file in files)
 
 
 def _resolved(chunking: ChunkingStrategy | None) -> StaticChunkingStrategy:

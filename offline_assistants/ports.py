@@ -9,6 +9,8 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from offline_assistants.domain.objects import JsonObjectFormat, JsonSchemaFormat, TextFormat
+
 # ── Engines ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -63,6 +65,17 @@ class ChatMessage:
 class ResponseFormat:
     type: Literal["text", "json_object", "json_schema"] = "text"
     schema: dict[str, Any] | None = None
+
+    @classmethod
+    def asked(cls, by: str | TextFormat | JsonObjectFormat | JsonSchemaFormat | None) -> ResponseFormat:
+        """As the API's `response_format` says it; "auto" and nothing mean text."""
+        match by:
+            case JsonObjectFormat():
+                return cls("json_object")
+            case JsonSchemaFormat(json_schema=spec):
+                return cls("json_schema", spec.json_schema or {})
+            case _:
+                return cls()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, NoReturn
 
 from fastapi import Request
@@ -13,8 +14,22 @@ from fastapi.routing import APIRoute
 
 from offline_assistants.errors import RequestError
 
+DRAIN_S = 10.0
+"""A client that is still sending does not read: so long the rest of a refused body is taken, and thrown away, before it is answered."""
+DRAIN_IDLE_S = 0.3
+"""One that sends nothing for so long waits for the answer."""
 MAX_INTEGER_DIGITS = 300
 """More than that is infinite where numbers are read as floating point, as the database and most clients do."""
+
+
+async def drain(take_piece: Callable[[], Awaitable[bool]]) -> None:
+    """Take what is still coming of a body and throw it away; `take_piece` says whether there is more."""
+    try:
+        async with asyncio.timeout(DRAIN_S):
+            while await asyncio.wait_for(take_piece(), DRAIN_IDLE_S):
+                pass
+    except TimeoutError:
+        return
 
 
 class CheckedRoute(APIRoute):

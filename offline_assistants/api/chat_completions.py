@@ -16,11 +16,11 @@ from offline_assistants.api.parts import Parts, PartsDep, deleted, metadata_filt
 from offline_assistants.api.requests import Limit, Order
 from offline_assistants.completions.chat_answer import AnswerForm, ChatAnswer
 from offline_assistants.completions.chat_pictures import with_pictures
-from offline_assistants.completions.chat_prompt import chat_messages, chosen_tools, function_choice, response_format, stored_messages, tool_specs
+from offline_assistants.completions.chat_prompt import chat_messages, chosen_tools, function_choice, stored_messages, tool_specs
 from offline_assistants.completions.generations import Generation, side_by_side
 from offline_assistants.domain.chat_completions import ChatCompletion
 from offline_assistants.errors import NotFound, RequestError
-from offline_assistants.ports import Chat, ModelInfo
+from offline_assistants.ports import Chat, ModelInfo, ResponseFormat
 from offline_assistants.store.changes import Delete, Exists, Put, Update
 
 router = APIRouter(prefix="/v1/chat/completions", route_class=CheckedRoute)
@@ -115,7 +115,7 @@ def _chat(body: CreateChatCompletion) -> Chat:
         tools=tools,
         tool_choice=choice if tools else "none",
         parallel_tool_calls=not body.offers_functions and body.parallel_tool_calls is not False,
-        response_format=response_format(body.response_format),
+        response_format=ResponseFormat.asked(body.response_format),
     )
 
 

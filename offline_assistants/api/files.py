@@ -16,9 +16,9 @@ from offline_assistants.api.bodies import CheckedRoute
 from offline_assistants.api.multipart import receive_form
 from offline_assistants.api.parts import Parts, PartsDep, deleted, page_of
 from offline_assistants.api.requests import CreateFile, Order
-from offline_assistants.api.resources import unknown_file
 from offline_assistants.domain.objects import File
 from offline_assistants.errors import OfflineAssistantsError, RequestError
+from offline_assistants.ingestion import unknown_file
 from offline_assistants.store.changes import Put
 from offline_assistants.uploads import new_file
 

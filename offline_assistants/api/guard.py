@@ -12,7 +12,6 @@ An answer may set its own Content-Security-Policy; the strict one here is for th
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 import re
 import uuid
@@ -23,14 +22,13 @@ from urllib.parse import urlsplit
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from offline_assistants.api.bodies import drain
 from offline_assistants.api.faults import envelope
 from offline_assistants.api.keys import KeyRing
 from offline_assistants.domain.objects import DEFAULT_PROJECT
 
 MAX_BODY_BYTES = 32 * 2**20
 """Of a JSON body; forms with files are limited where they are read."""
-DRAIN_S, DRAIN_IDLE_S = 10.0, 0.3
-"""A client that is still sending does not read: so long a refused body is taken and thrown away. One that pauses waits for the answer."""
 PAGE_POLICY = b"default-src 'self'; img-src 'self' data: blob:; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 DATA_POLICY = b"default-src 'none'; frame-ancestors 'none'; sandbox"
 _READS_FORM = re.compile(r"/(?:v1|openai|openai/v1)/(?:files|uploads/[^/]+/parts)")
@@ -244,13 +242,11 @@ def _too_large(num_bytes: int) -> str:
 
 
 async def _drain(receive: Receive) -> None:
-    """Take what is still coming and throw it away."""
-    try:
-        async with asyncio.timeout(DRAIN_S):
-            while (message := await asyncio.wait_for(receive(), DRAIN_IDLE_S))["type"] == "http.request" and message.get("more_body", False):
-                pass
-    except TimeoutError:
-        return
+    async def take_piece() -> bool:
+        message = await receive()
+        return message["type"] == "http.request" and message.get("more_body", False)
+
+    await drain(take_piece)
 
 
 # ── Names ────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import unquote
@@ -17,6 +16,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect
 
+from offline_assistants.api.bodies import drain
 from offline_assistants.errors import OfflineAssistantsError, RequestError
 from offline_assistants.store.blobs import BlobInfo, BlobStore
 
@@ -24,10 +24,6 @@ CHUNK_BYTES = 1024 * 1024
 FORM_BYTES = 64 * 1024
 """What a field may hold, and what a form may have beside its file."""
 MAX_FIELDS = 20
-DRAIN_S = 10.0
-"""A client that is still sending does not read: so long the rest of a refused body is taken, and thrown away, before it is answered."""
-DRAIN_IDLE_S = 0.3
-"""One that sends nothing for so long waits for the answer."""
 _EXTENDED_FILENAME = re.compile(r"filename\*\s*=\s*utf-8''([^;]+)", re.IGNORECASE)
 
 Event = tuple[Literal["part", "data", "end", "close"], bytes]
@@ -126,12 +122,11 @@ def _boundary(request: Request) -> bytes:
 
 
 async def _drain(stream: AsyncIterator[bytes]) -> None:
-    try:
-        async with asyncio.timeout(DRAIN_S):
-            while await asyncio.wait_for(anext(stream, None), DRAIN_IDLE_S) is not None:
-                pass
-    except (TimeoutError, ClientDisconnect, RuntimeError):
-        return  # RuntimeError: the stream was read to its end
+    async def take_piece() -> bool:
+        return await anext(stream, None) is not None
+
+    with suppress(ClientDisconnect, RuntimeError):  # RuntimeError: the stream was read to its end
+        await drain(take_piece)
 
 
 def _names(disposition: bytes) -> tuple[str, str | None]:

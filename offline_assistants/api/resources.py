@@ -23,7 +23,7 @@ from offline_assistants.domain.objects import (
 )
 from offline_assistants.domain.pictures import check_url
 from offline_assistants.errors import NotFound, RequestError
-from offline_assistants.ingestion import FileToAdd, Ingestion, Plan
+from offline_assistants.ingestion import FileToAdd, Ingestion, Plan, unknown_file
 from offline_assistants.store.changes import Change, Exists, Precondition
 
 MAX_CODE_FILES = 20
@@ -49,10 +49,6 @@ class ResourcesPlan:
         """After the commit: begin to index."""
         for plan in self.stores:
             ingestion.start(plan)
-
-
-def unknown_file(file_id: str) -> NotFound:
-    return NotFound(f"No such File object: {file_id}", param="id")
 
 
 def unknown_vector_store(vector_store_id: str) -> NotFound:

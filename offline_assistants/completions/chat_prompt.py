@@ -19,9 +19,9 @@ from offline_assistants.domain.chat_messages import (
     ToolMessage,
     UserMessage,
 )
-from offline_assistants.domain.objects import FunctionDefinition, JsonObjectFormat, JsonSchemaFormat, TextFormat
+from offline_assistants.domain.objects import FunctionDefinition
 from offline_assistants.errors import RequestError
-from offline_assistants.ports import ChatMessage, ChatToolCall, Picture, ResponseFormat, ToolSpec
+from offline_assistants.ports import ChatMessage, ChatToolCall, Picture, ToolSpec
 
 
 def chat_messages(messages: Sequence[ChatMessageIn]) -> tuple[ChatMessage, ...]:
@@ -133,16 +133,6 @@ def function_choice(choice: str | FunctionCallChoice | None) -> ChatToolChoice |
     if isinstance(choice, FunctionCallChoice):
         return NamedChoice.model_validate({"type": "function", "function": {"name": choice.name}})
     return "none" if choice == "none" else None
-
-
-def response_format(asked: TextFormat | JsonObjectFormat | JsonSchemaFormat | None) -> ResponseFormat:
-    match asked:
-        case JsonObjectFormat():
-            return ResponseFormat("json_object")
-        case JsonSchemaFormat(json_schema=spec):
-            return ResponseFormat("json_schema", spec.json_schema or {})
-        case _:
-            return ResponseFormat()
 
 
 # ── What is kept of them ─────────────────────────────────────────────────────────────────────────────────────────────

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
-from offline_assistants.domain.objects import JsonObjectFormat, JsonSchemaFormat, Run, Truncation
+from offline_assistants.domain.objects import Run, Truncation
 from offline_assistants.domain.prompt import Counted, answer_reserve, fit
 from offline_assistants.errors import ContextOverflow, OfflineAssistantsError
 from offline_assistants.ports import Chat, ChatMessage, Engines, ModelInfo, ResponseFormat
@@ -180,7 +180,7 @@ class PromptBuilder:
             tools=tool_specs(run, setting),
             tool_choice=self._tool_choice(run, progress),
             parallel_tool_calls=run.parallel_tool_calls,
-            response_format=_response_format(run),
+            response_format=ResponseFormat.asked(run.response_format),
         )
 
     def _tool_choice(self, run: Run, progress: Progress) -> str:
@@ -216,13 +216,3 @@ def _what_is_too_long(thread: _Thread, fixed: int, room: int) -> str:
 def _room(run: Run, context_tokens: int) -> int:
     """Tokens for the whole prompt: what the answer leaves of the context."""
     return context_tokens - min(answer_reserve(context_tokens), run.max_completion_tokens or context_tokens)
-
-
-def _response_format(run: Run) -> ResponseFormat:
-    match run.response_format:
-        case JsonObjectFormat():
-            return ResponseFormat("json_object")
-        case JsonSchemaFormat(json_schema=spec):
-            return ResponseFormat("json_schema", spec.json_schema or {})
-        case _:
-            return ResponseFormat()

@@ -141,8 +141,8 @@ class BlobStore:
             if not path.exists():
                 path.parent.mkdir(mode=0o700, exist_ok=True)
                 arrival.path.rename(path)
-        _sync_directory(path.parent)
-        _sync_directory(self._directory)
+        sync_directory(path.parent)
+        sync_directory(self._directory)
         return info
 
     def _delete(self, path: Path) -> None:
@@ -196,7 +196,7 @@ class _Arrival:
             self._file.close()
 
 
-def _sync_directory(directory: Path) -> None:
+def sync_directory(directory: Path) -> None:
     """Make names in a directory as durable as the files they name."""
     handle = os.open(directory, os.O_RDONLY)
     try:

@@ -25,6 +25,7 @@ from typing import IO, Any
 import duckdb
 
 from offline_assistants.errors import StoreError
+from offline_assistants.store.blobs import sync_directory
 from offline_assistants.store.gate import Gate
 
 _FATAL = (duckdb.FatalException, duckdb.InternalException)
@@ -129,7 +130,7 @@ class Database:
         copy.finish()
         self.is_lost = True  # until all of this is done
         copy.path.rename(self._beside("complete"))
-        _sync_directory(self._path.parent)
+        sync_directory(self._path.parent)
         with self._gate.shut():
             self._disconnect()
             self._clear_up()
@@ -143,9 +144,9 @@ class Database:
             left.unlink(missing_ok=True)
         if self._beside("complete").exists():
             self._wal.unlink(missing_ok=True)
-            _sync_directory(self._path.parent)
+            sync_directory(self._path.parent)
             self._beside("complete").rename(self._path)
-            _sync_directory(self._path.parent)
+            sync_directory(self._path.parent)
 
     @property
     def _path(self) -> Path:
@@ -312,12 +313,3 @@ def _lock(directory: Path) -> IO[str]:
     lock_file.write(str(os.getpid()))
     lock_file.flush()
     return lock_file
-
-
-def _sync_directory(directory: Path) -> None:
-    """Make names in a directory as durable as the files they name."""
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -34,12 +35,12 @@ def files_with(text: str, directory: Path) -> list[str]:
     """Those that hold the text, or a word of it as the keyword index has it."""
     wanted = [each.encode() for each in (text, *query_terms(text)) if len(each) >= SHORTEST_WORD]
     found: list[str] = []
-    for path in directory.rglob("*"):
+    for path in (Path(folder, name) for folder, _, names in os.walk(directory) for name in names):
         try:
             content = path.read_bytes() if path.is_file() else b""
             if any(each in content for each in wanted):
                 found.append(str(path.relative_to(directory)))
-        except FileNotFoundError:  # it went while we looked
+        except FileNotFoundError:  # it went while we looked; folders that do are passed over by os.walk
             continue
     return found
 

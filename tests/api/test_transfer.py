@@ -110,8 +110,9 @@ def test_a_file_in_a_vector_store_twice_is_added_once(server: LiveServer, client
     assert client.vector_stores.retrieve("vs_a").file_counts.total == 1
 
 
-def test_an_imported_file_goes_when_its_time_has_come(server: LiveServer) -> None:
-    taken = imported(server, file_with(server, b"soon gone", expires_at=int(time.time()) + 1))
+@pytest.mark.parametrize("file_id", ["file-a", "upload_of_another_server"])
+def test_an_imported_file_goes_when_its_time_has_come(server: LiveServer, file_id: str) -> None:
+    taken = imported(server, file_with(server, b"soon gone", id=file_id, expires_at=int(time.time()) + 1))
 
     assert taken == [("imported", None)]
     wait_until(lambda: blobs_in(server) == [])
