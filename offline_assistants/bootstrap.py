@@ -24,7 +24,7 @@ from offline_assistants.api.guard import Rules
 from offline_assistants.api.keys import KeyRing
 from offline_assistants.api.parts import Parts
 from offline_assistants.catalog import Catalog
-from offline_assistants.code_interpreter.container import ContainerLimits
+from offline_assistants.code_interpreter.backend import SandboxLimits
 from offline_assistants.code_interpreter.docker_sandbox import DockerSandbox
 from offline_assistants.code_interpreter.sessions import SessionLimits
 from offline_assistants.documents.local_documents import LocalDocuments
@@ -182,7 +182,7 @@ async def _documents(settings: Settings, catalog: Catalog) -> LocalDocuments:
 def _sandbox(settings: Settings) -> DockerSandbox:
     return DockerSandbox(
         hashlib.sha256(str(settings.data_dir.resolve()).encode()).hexdigest()[:16],
-        container_limits=ContainerLimits(memory_mb=settings.sandbox_memory_bytes // 2**20),
+        sandbox_limits=SandboxLimits(memory_mb=settings.sandbox_memory_bytes // 2**20),
         session_limits=SessionLimits(
             idle_s=settings.sandbox_idle_s,
             max_age_s=settings.sandbox_max_age_s,

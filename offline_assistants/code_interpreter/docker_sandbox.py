@@ -1,113 +1,52 @@
-"""The Sandbox port on Docker: one closed-off container per thread, opened when its code first runs."""
+"""The Sandbox port on Docker: a container for each session."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import re
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import AsyncExitStack, aclosing
-from dataclasses import replace
-from types import TracebackType
-
-from offline_assistants.code_interpreter.container import INSTANCE_LABEL, ContainerLimits, container_options
-from offline_assistants.code_interpreter.docker_engine import DockerEngine
+from offline_assistants.code_interpreter.backend import SandboxLimits
+from offline_assistants.code_interpreter.container import INSTANCE_LABEL, container_options
+from offline_assistants.code_interpreter.docker_engine import AttachedStream, DockerEngine
 from offline_assistants.code_interpreter.image import image_tag, sandbox_folder
 from offline_assistants.code_interpreter.kernel_protocol import OutputLimits
-from offline_assistants.code_interpreter.kernel_session import KernelSession, open_session
-from offline_assistants.code_interpreter.sessions import SessionLimits, Sessions
+from offline_assistants.code_interpreter.session_sandbox import SessionSandbox
+from offline_assistants.code_interpreter.sessions import SessionLimits
 from offline_assistants.errors import SandboxError
-from offline_assistants.ports import ExecutionEnded, ExecutionEvent, Logs, SandboxFile
-
-_log = logging.getLogger(__name__)
-
-_FILE_ID = re.compile(r"[A-Za-z0-9_-]{1,200}")
-_ALL_GONE = "Its variables, and the files it made, are gone."
 
 
-class DockerSandbox:
-    """An async context manager. Entering needs no engine: a missing one is found, and named, when code shall run."""
+class DockerSandbox(SessionSandbox):
+    """See SessionSandbox."""
 
     def __init__(
         self,
         instance_id: str,
         *,
-        container_limits: ContainerLimits | None = None,
+        sandbox_limits: SandboxLimits | None = None,
         output_limits: OutputLimits | None = None,
         session_limits: SessionLimits | None = None,
         runtime: str | None = None,
         docker_host: str | None = None,
         sweep_s: float = 300.0,
     ) -> None:
+        """See DockerBackend and SessionSandbox. Raises SandboxUnavailable when the installation has no sandbox folder."""
+        backend = DockerBackend(instance_id, limits=sandbox_limits or SandboxLimits(), runtime=runtime, docker_host=docker_host)
+        super().__init__(backend, output_limits=output_limits, session_limits=session_limits, sweep_s=sweep_s)
+
+
+class DockerBackend:
+    """See Backend."""
+
+    def __init__(self, instance_id: str, *, limits: SandboxLimits, runtime: str | None = None, docker_host: str | None = None) -> None:
         """`instance_id` is the same for every server of one data directory, of which only one runs: containers of an earlier one are removed at start.
 
-        `runtime` names another OCI runtime that the engine knows, such as "runsc". `docker_host` replaces DOCKER_HOST. Every `sweep_s` seconds, containers
-        of this instance that no session has are removed. Raises SandboxUnavailable when the installation has no sandbox folder.
+        `runtime` names another OCI runtime that the engine knows, such as "runsc". `docker_host` replaces DOCKER_HOST.
+        Raises SandboxUnavailable when the installation has no sandbox folder.
         """
         folder = sandbox_folder()
         self._instance_id = instance_id
         self._image = image_tag(folder)
-        self._options = container_options(
-            image=self._image,
-            instance_id=instance_id,
-            seccomp_profile=(folder / "seccomp.json").read_text(),
-            limits=container_limits or ContainerLimits(),
-            runtime=runtime,
-        )
-        self._output_limits = output_limits or OutputLimits()
+        seccomp_profile = (folder / "seccomp.json").read_text()
+        self._runtime = runtime
+        self._options = container_options(image=self._image, instance_id=instance_id, seccomp_profile=seccomp_profile, limits=limits, runtime=runtime)
         self._engine = DockerEngine(docker_host)
-        self._sessions = Sessions(self._open_session, session_limits or SessionLimits(), open_spare=self._open_spare)
-        self._sweep_s = sweep_s
-        self._first_sweep: asyncio.Task[frozenset[str]] | None = None
-        self._sweeping: asyncio.Task[None] | None = None
-        self._opened: list[KernelSession] = []
-        self._stack = AsyncExitStack()
-
-    async def __aenter__(self) -> DockerSandbox:
-        self._stack.push_async_callback(self._engine.close)
-        await self._stack.enter_async_context(self._sessions)
-        self._first_sweep = asyncio.create_task(self._sweep(None))
-        self._sweeping = asyncio.create_task(self._sweep_for_ever())
-        return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        for task in (self._first_sweep, self._sweeping):
-            if task is not None:
-                task.cancel()
-        await self._stack.aclose()
-
-    async def execute(
-        self, thread_id: str, code: str, files: Sequence[SandboxFile], timeout_s: float, *, has_run_before: bool = False
-    ) -> AsyncGenerator[ExecutionEvent]:
-        """See ports.Sandbox. Calls of one thread run one after the other, those of different threads side by side."""
-        if any(_FILE_ID.fullmatch(file.file_id) is None for file in files):
-            raise SandboxError("A file id has characters that no file id has.")
-        if num_before := self._sessions.num_before(thread_id):
-            yield Logs(f"[All Python sessions are busy; this call waits for one. It is number {num_before} in the queue.]\n")
-        is_new = self._sessions.files_of(thread_id) is None
-        async with self._sessions.borrow(thread_id) as (session, why_lost):
-            if why_lost is None and has_run_before and is_new:
-                why_lost = "the server was started anew"
-            try:
-                if why_lost is not None:
-                    kept = "Its variables are gone; files it made are back in /mnt/data." if any(file.path for file in files) else _ALL_GONE
-                    yield Logs(f"[A new Python session: the last one was ended, because {why_lost}. {kept}]\n")
-                for problem in await session.put_files(files):
-                    yield Logs(f"[{problem}]\n")
-                async with aclosing(session.run(code, timeout_s)) as events:
-                    async for event in events:
-                        yield replace(event, is_state_lost=True) if isinstance(event, ExecutionEnded) and why_lost is not None else event
-            finally:
-                await session.settle()
-
-    async def files_of(self, thread_id: str) -> frozenset[str] | None:
-        return self._sessions.files_of(thread_id)
-
-    async def warm(self) -> None:
-        self._sessions.warm()
-
-    async def close(self, thread_id: str) -> None:
-        await self._sessions.end(thread_id)
 
     async def check(self) -> str | None:
         try:
@@ -118,38 +57,56 @@ class DockerSandbox:
             return error.message
         return "code_interpreter is unavailable: its image is missing. Run `offline-assistants sandbox build`."
 
-    async def _open_session(self) -> KernelSession:
-        return await self._open(preload=False)
+    async def description(self) -> str:
+        return f"Docker containers (runtime {self._runtime})" if self._runtime else "Docker containers"
 
-    async def _open_spare(self) -> KernelSession:
-        return await self._open(preload=True)
-
-    async def _open(self, *, preload: bool) -> KernelSession:
-        if self._first_sweep is not None:
-            await asyncio.wait([self._first_sweep])  # or it would take our own first container for an earlier server's
-        session = await open_session(self._engine, self._options, self._output_limits, preload=preload)
-        self._opened = [*(each for each in self._opened if each.is_alive), session]
-        return session
-
-    async def _sweep_for_ever(self) -> None:
-        suspects: frozenset[str] = frozenset()
-        while True:
-            await asyncio.sleep(self._sweep_s)
-            suspects = await self._sweep(suspects)
-
-    async def _sweep(self, suspects: frozenset[str] | None) -> frozenset[str]:
-        """Remove those of `suspects` (None: all) that are containers of ours and no session's; those that are left.
-
-        A kernel ends with its server, and a session removes its container, unless the engine was cut off. One that is just being opened is no session's yet,
-        so a container is only removed when the sweep before saw it, too.
-        """
+    async def start(self) -> DockerProcess:
+        container_id = await self._engine.start_container(self._options)
         try:
-            listed = await self._engine.list_containers([f"{INSTANCE_LABEL}={self._instance_id}"])
-            strangers = frozenset(listed) - {session.container_id for session in self._opened if session.is_alive}
-            for container_id in strangers if suspects is None else strangers & suspects:
-                _log.info("removing container %s, which no session has", container_id[:12])
-                await self._engine.remove(container_id)
-        except SandboxError as error:
-            _log.info("no look for containers without a session: %s", error.message)
-            return frozenset()
-        return strangers
+            return DockerProcess(self._engine, container_id, await self._engine.attach(container_id))
+        except BaseException:
+            await self._engine.remove(container_id)
+            raise
+
+    async def list_names(self) -> list[str]:
+        return await self._engine.list_containers([f"{INSTANCE_LABEL}={self._instance_id}"])
+
+    async def remove(self, name: str) -> None:
+        await self._engine.remove(name)
+
+    async def close(self) -> None:
+        await self._engine.close()
+
+
+class DockerProcess:
+    """See KernelProcess: a container and its attached stream."""
+
+    def __init__(self, engine: DockerEngine, container_id: str, stream: AttachedStream) -> None:
+        self._engine = engine
+        self._container_id = container_id
+        self._stream = stream
+
+    @property
+    def name(self) -> str:
+        return self._container_id
+
+    @property
+    def is_closed(self) -> bool:
+        return self._stream.is_closed
+
+    @property
+    def stderr_tail(self) -> str:
+        return self._stream.stderr_tail
+
+    async def read(self) -> bytes:
+        return await self._stream.read()
+
+    async def write(self, data: bytes) -> None:
+        await self._stream.write(data)
+
+    async def remove(self) -> None:
+        self._stream.close()
+        await self._engine.remove(self._container_id)
+
+    async def ask_engine(self) -> None:
+        await self._engine.ping()

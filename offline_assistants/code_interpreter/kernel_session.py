@@ -1,4 +1,4 @@
-"""One Python session in one container: starts it, hands files in, runs code, stops it. Knows frames and streams, nothing of threads or of other sessions."""
+"""One Python session in one closed-off process: starts it, hands files in, runs code, stops it. Knows frames, nothing of threads or of other sessions."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 
 from offline_assistants.code_interpreter import kernel_protocol as protocol
-from offline_assistants.code_interpreter.docker_engine import AttachedStream, DockerEngine
+from offline_assistants.code_interpreter.backend import Backend, KernelProcess
 from offline_assistants.errors import SandboxError
 from offline_assistants.ports import ExecutionEnded, ExecutionEvent, FileMade, Image, Logs, SandboxFile
 
@@ -38,10 +37,8 @@ class SessionDiedError(Exception):
 class KernelSession:
     """Made by `open_session`. One call at a time, and `settle` after each; when `is_alive` is false, only `close` is left."""
 
-    def __init__(self, engine: DockerEngine, container_id: str, stream: AttachedStream, limits: protocol.OutputLimits) -> None:
-        self._engine = engine
-        self._container_id = container_id
-        self._stream = stream
+    def __init__(self, process: KernelProcess, limits: protocol.OutputLimits) -> None:
+        self._process = process
         self._decoder = protocol.EventDecoder(limits)
         self._max_bytes_per_answer = limits.total_bytes
         self._num_bytes_of_answer = 0
@@ -53,11 +50,11 @@ class KernelSession:
 
     @property
     def is_alive(self) -> bool:
-        return self._is_trusted and not self._stream.is_closed
+        return self._is_trusted and not self._process.is_closed
 
     @property
-    def container_id(self) -> str:
-        return self._container_id
+    def process_name(self) -> str:
+        return self._process.name
 
     @property
     def file_ids(self) -> frozenset[str]:
@@ -70,7 +67,7 @@ class KernelSession:
             await self._send(protocol.hello(limits, preload=preload))
             ready = await self._next_event(_READY_TIMEOUT_S)
         except (SessionDiedError, TimeoutError) as error:
-            raise SandboxError(f"The sandbox did not start: {self._stream.stderr_tail.strip() or error or 'no answer in time'}.") from error
+            raise SandboxError(f"The sandbox did not start: {self._process.stderr_tail.strip() or error or 'no answer in time'}.") from error
         if ready != protocol.Ready(protocol.PROTOCOL):
             raise SandboxError("The sandbox image belongs to another version. Run `offline-assistants sandbox build`.")
 
@@ -130,13 +127,12 @@ class KernelSession:
             raise
 
     async def close(self) -> None:
-        """Kill and remove the container. Without an engine there is nothing to remove: hanging up has ended the kernel."""
+        """Kill and remove the process. Without an engine there is nothing to remove: hanging up has ended the kernel."""
         self._is_trusted = False
-        self._stream.close()
         try:
-            await self._engine.remove(self._container_id)
+            await self._process.remove()
         except SandboxError as error:
-            _log.warning("container %s was not removed: %s", self._container_id[:12], error)
+            _log.warning("container %s was not removed: %s", self.process_name[:12], error)
 
     async def _put(self, file: SandboxFile) -> str | None:
         try:
@@ -151,8 +147,8 @@ class KernelSession:
     async def _blame(self, error: Exception) -> None:
         """The session is dead. Raises SandboxUnavailable when that is because the engine is gone."""
         self._is_trusted = False
-        _log.warning("container %s: %s %s", self._container_id[:12], error, self._stream.stderr_tail)
-        await self._engine.ping()
+        _log.warning("container %s: %s %s", self.process_name[:12], error, self._process.stderr_tail)
+        await self._process.ask_engine()
 
     async def _events_of_call(self, timeout_s: float) -> AsyncGenerator[protocol.KernelEvent]:
         yield await self._next_event(_PRELOAD_TIMEOUT_S)
@@ -171,7 +167,7 @@ class KernelSession:
     async def _send(self, frame: bytes) -> None:
         try:
             async with asyncio.timeout(_WRITE_TIMEOUT_S):
-                await self._stream.write(frame)
+                await self._process.write(frame)
         except OSError as error:  # TimeoutError is one, too
             raise SessionDiedError("nothing can be written to it") from error
 
@@ -185,7 +181,7 @@ class KernelSession:
                 if (now := time.monotonic()) > give_up_at:
                     raise TimeoutError
                 async with asyncio.timeout(silence_s + max(0.0, limit_at - now)):
-                    data = await self._stream.read()
+                    data = await self._process.read()
                 if not data:
                     raise SessionDiedError("its stream ended")
                 self._num_bytes_of_answer += len(data)
@@ -201,17 +197,12 @@ class KernelSession:
         return event
 
 
-async def open_session(engine: DockerEngine, options: Mapping[str, Any], limits: protocol.OutputLimits, *, preload: bool) -> KernelSession:
-    """A started container whose kernel has answered. Raises SandboxUnavailable, SandboxError; then nothing is left behind.
+async def open_session(backend: Backend, limits: protocol.OutputLimits, *, preload: bool) -> KernelSession:
+    """A started process whose kernel has answered. Raises SandboxUnavailable, SandboxError; then nothing is left behind.
 
     `preload`: nobody waits for it, so it may import the great libraries first.
     """
-    container_id = await engine.start_container(options)
-    try:
-        session = KernelSession(engine, container_id, await engine.attach(container_id), limits)
-    except BaseException:
-        await engine.remove(container_id)
-        raise
+    session = KernelSession(await backend.start(), limits)
     try:
         await session.greet(limits, preload=preload)
     except BaseException:

@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from offline_assistants.code_interpreter.container import USER_ID
+from offline_assistants.code_interpreter.backend import USER_ID
 from offline_assistants.ports import ExecutionEnded, ExecutionEvent, FileMade, Logs, Sandbox
 
 _SETTLE_S = 10.0

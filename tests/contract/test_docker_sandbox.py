@@ -18,7 +18,8 @@ import docker
 import pytest
 import pytest_asyncio
 
-from offline_assistants.code_interpreter.container import INSTANCE_LABEL, ContainerLimits, container_options
+from offline_assistants.code_interpreter.backend import SandboxLimits
+from offline_assistants.code_interpreter.container import INSTANCE_LABEL, container_options
 from offline_assistants.code_interpreter.docker_engine import DockerEngine
 from offline_assistants.code_interpreter.docker_sandbox import DockerSandbox
 from offline_assistants.code_interpreter.image import build_image
@@ -743,7 +744,7 @@ async def test_an_engine_that_does_not_answer_is_given_up(tmp_path: Path) -> Non
 
 async def test_a_missing_image_is_named_with_the_command_that_builds_it() -> None:
     engine = DockerEngine()
-    options = container_options(image="offline-assistants-sandbox:missing", instance_id="test", seccomp_profile="{}", limits=ContainerLimits(), runtime=None)
+    options = container_options(image="offline-assistants-sandbox:missing", instance_id="test", seccomp_profile="{}", limits=SandboxLimits(), runtime=None)
 
     with pytest.raises(SandboxUnavailable, match="offline-assistants sandbox build"):
         await engine.start_container(options)
