@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from offline_assistants.cli import main
+from offline_assistants.cli.app import main
 
 if __name__ == "__main__":
     main()

@@ -1,0 +1,58 @@
+"""How a command reaches the server of the data directory."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+
+from offline_assistants.errors import OfflineAssistantsError
+from offline_assistants.settings import Settings
+
+
+async def ask(method: str, path: str, sent: dict[str, Any] | None = None) -> dict[str, Any]:
+    async with client_of_server() as client:
+        return answered(await client.request(method, path, json=sent))
+
+
+def answered(response: httpx.Response) -> dict[str, Any]:
+    body = response.json()
+    if response.is_error:
+        raise OfflineAssistantsError(body["error"]["message"])
+    return body
+
+
+@asynccontextmanager
+async def client_of_server() -> AsyncGenerator[httpx.AsyncClient]:
+    """Speaks to the server of the data directory; when none runs, to one that lives as long as the command."""
+    settings = Settings()
+    running = httpx.AsyncHTTPTransport(uds=str(settings.admin_socket))
+    async with httpx.AsyncClient(transport=running, base_url="http://localhost", timeout=60) as client:
+        try:
+            await client.get("/v1/models")
+        except httpx.ConnectError:
+            pass
+        else:
+            yield client
+            return
+    # The whole server comes with it, which takes a second or two: only who needs it waits.
+    from offline_assistants.server import served_for_a_command
+
+    async with (
+        served_for_a_command(settings),
+        httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(uds=str(settings.admin_socket)), base_url="http://localhost", timeout=60) as client,
+    ):
+        yield client
+
+
+async def listed(client: httpx.AsyncClient, path: str) -> AsyncGenerator[dict[str, Any]]:
+    """Every object of a list, page by page."""
+    page = answered(await client.get(path, params={"limit": 100, "order": "asc"}))
+    while True:
+        for each in page["data"]:
+            yield each
+        if not page["has_more"]:
+            return
+        page = answered(await client.get(path, params={"limit": 100, "order": "asc", "after": page["last_id"]}))

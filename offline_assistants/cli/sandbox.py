@@ -1,0 +1,105 @@
+"""`sandbox`: the container that code_interpreter runs in."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+from rich.text import Text
+
+from offline_assistants.cli.terminal import console, of_server
+from offline_assistants.errors import OfflineAssistantsError
+from offline_assistants.settings import Settings
+
+if TYPE_CHECKING:
+    from offline_assistants.code_interpreter.docker_engine import DockerEngine
+    from offline_assistants.code_interpreter.self_check import Finding
+
+# Heavy parts are imported where they are used: --help and completion shall not wait for them.
+
+_T = TypeVar("_T")
+sandbox = typer.Typer(help="The container that code_interpreter runs in.", no_args_is_help=True)
+
+
+@sandbox.command("build")
+def build_sandbox() -> None:
+    """Build the image, if it is not there already. May download Debian and Python packages."""
+
+    from offline_assistants.code_interpreter.image import build_image, older_images
+
+    async def build(engine: DockerEngine) -> tuple[str, list[str]]:
+        tag = await build_image(lambda line: console.print(line, highlight=False, markup=False), engine=engine)
+        return tag, await older_images(engine=engine)
+
+    tag, older = asyncio.run(_with_engine(build))
+    console.print(f"The sandbox image is ready: {tag}", highlight=False)
+    if older:
+        console.print("Older images, which may go when no other version needs them:", highlight=False)
+        console.print(f"  docker image rm {' '.join(older)}", highlight=False, soft_wrap=True)
+
+
+@sandbox.command("export")
+def export_sandbox(file: Annotated[Path, typer.Argument(help="The archive to write; about 1 GB.")]) -> None:
+    """Write the image to a file, for a machine that cannot build it."""
+    from offline_assistants.code_interpreter.image import export_image
+
+    tag = asyncio.run(_with_engine(lambda engine: export_image(file, engine=engine)))
+    console.print(f"{file} holds {tag}, {file.stat().st_size / 1e6:.0f} MB.", highlight=False, soft_wrap=True)
+
+
+@sandbox.command("import")
+def import_sandbox(file: Annotated[Path, typer.Argument(help="What `sandbox export` wrote, with the same version of offline-assistants.")]) -> None:
+    """Load the image from a file."""
+    from offline_assistants.code_interpreter.image import import_image
+
+    tag = asyncio.run(_with_engine(lambda engine: import_image(file, engine=engine)))
+    console.print(f"The sandbox image is ready: {tag}", highlight=False)
+
+
+async def _with_engine(work: Callable[[DockerEngine], Awaitable[_T]]) -> _T:
+    from offline_assistants.code_interpreter.docker_engine import DockerEngine
+
+    engine = DockerEngine(Settings().docker_host)
+    try:
+        return await work(engine)
+    finally:
+        await engine.close()
+
+
+@sandbox.command("check")
+@of_server
+def check_sandbox(full: Annotated[bool, typer.Option("--full", help="Also attack it in every way known; takes a minute or two.")] = False) -> None:
+    """Run code in a container that tries each of its walls. Exit code 1 when code_interpreter is unavailable or a wall that matters does not hold."""
+    broken = asyncio.run(_check_sandbox(is_thorough=full))
+    if broken:
+        raise OfflineAssistantsError(f"code_interpreter is not safe here: {broken} of the walls that matter do not hold.")
+    console.print("code_interpreter is available, and every wall that matters holds.", highlight=False)
+
+
+async def _check_sandbox(*, is_thorough: bool) -> int:
+    """Print a line for each check; how many that matter do not hold."""
+    from offline_assistants.code_interpreter.attacks import ATTACKS, ISOLATION
+    from offline_assistants.code_interpreter.docker_sandbox import DockerSandbox
+    from offline_assistants.code_interpreter.self_check import run_checks
+
+    settings, num_broken = Settings(), 0
+    async with DockerSandbox(f"sandbox-check-{os.getpid()}", docker_host=settings.docker_host, runtime=settings.sandbox_runtime) as checked:
+        missing = await checked.check()
+        if missing is not None:
+            raise OfflineAssistantsError(missing)
+        async with aclosing(run_checks(checked, ATTACKS if is_thorough else ISOLATION, is_thorough=is_thorough)) as findings:
+            async for finding in findings:
+                console.print(_line(finding), highlight=False, soft_wrap=True)
+                num_broken += finding.check.is_vital and not finding.holds
+    return num_broken
+
+
+def _line(finding: Finding) -> Text:
+    if finding.holds:
+        return Text.assemble(("yes  ", "green"), finding.check.name)
+    return Text.assemble(("NO   ", "red"), f"{finding.check.name}. {finding.check.consequence} ({'; '.join(finding.failures)})")

@@ -1,0 +1,54 @@
+"""`vector-stores`: what file_search looks into."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Optional
+
+import httpx
+import typer
+
+from offline_assistants.cli.connection import answered, client_of_server, listed
+from offline_assistants.cli.terminal import console, of_server, say
+from offline_assistants.errors import OfflineAssistantsError
+
+vector_stores = typer.Typer(help="The vector stores that file_search looks into.", no_args_is_help=True)
+
+REINDEX_POLL_S = 0.5
+
+
+@vector_stores.command("reindex")
+@of_server
+def reindex_vector_stores(vector_store_ids: Optional[list[str]] = typer.Argument(None, metavar="[ID]...", help="Default: all.")) -> None:  # noqa: UP045, B008 typer reads this form
+    """Rebuild the search indexes from the stored texts: after the embedding model was changed, or an index was lost."""
+    if not asyncio.run(_reindex(vector_store_ids or [])):
+        raise SystemExit(1)
+
+
+async def _reindex(vector_store_ids: list[str]) -> bool:
+    """Whether every file of these stores could be indexed, or of all stores of all projects."""
+    num_failed, missing = 0, set(vector_store_ids)
+    async with client_of_server() as client:
+        for project in answered(await client.get("/admin/projects"))["data"]:
+            client.headers["OpenAI-Project"] = project
+            there = [store["id"] async for store in listed(client, "/v1/vector_stores")]
+            for store_id in there if not vector_store_ids else [each for each in there if each in vector_store_ids]:
+                num_failed += await _reindex_one(client, store_id)
+                missing.discard(store_id)
+    if missing:
+        raise OfflineAssistantsError(f"There is no vector store {', '.join(sorted(missing))}.")
+    return not num_failed
+
+
+async def _reindex_one(client: httpx.AsyncClient, store_id: str) -> int:
+    """How many of its files failed."""
+    store = answered(await client.post(f"/v1/vector_stores/{store_id}/reindex"))
+    with console.status("") as shown:
+        while store["status"] == "in_progress":
+            counts = store["file_counts"]
+            shown.update(f"{store_id}: {counts['total'] - counts['in_progress']} of {counts['total']} files")
+            await asyncio.sleep(REINDEX_POLL_S)
+            store = answered(await client.get(f"/v1/vector_stores/{store_id}"))
+    counts = store["file_counts"]
+    say(f"{store_id}: {counts['completed']} files indexed" + (f", {counts['failed']} failed" if counts["failed"] else ""))
+    return counts["failed"]

@@ -1,0 +1,55 @@
+"""The command line as a whole: what it says of itself, how fast, and where it finds its server."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from offline_assistants.cli.app import build_app
+
+pytestmark = pytest.mark.timeout(90)
+
+
+def command(*arguments: str | Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    """A command as a user types it, in a process of its own."""
+    environment = {**os.environ, "COLUMNS": "200"}
+    return subprocess.run(
+        [sys.executable, "-m", "offline_assistants", *arguments], input=stdin, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = "import sys, offline_assistants.cli.app as app; app.build_app(); print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+
+    assert {"numpy", "torch", "duckdb", "chromadb", "docker", "fastapi", "uvicorn", "llama_cpp", "openai"}.isdisjoint(loaded)
+
+
+def names(app: object, *before: str) -> list[list[str]]:
+    groups = {group.name: group.typer_instance for group in app.registered_groups}  # pyright: ignore[reportAttributeAccessIssue]
+    own = [[*before, each.name] for each in app.registered_commands]  # pyright: ignore[reportAttributeAccessIssue]
+    return own + [path for name, group in groups.items() for path in names(group, *before, name)]
+
+
+@pytest.mark.parametrize("path", names(build_app()), ids=" ".join)
+def test_every_command_says_what_it_does(path: list[str]) -> None:
+    shown = CliRunner().invoke(build_app(), [*path, "-h"])
+
+    assert (shown.exit_code, f"{' '.join(path)} [OPTIONS]" in shown.output) == (0, True)
+
+
+def test_a_data_directory_can_be_named(tmp_path: Path) -> None:
+    made = command("keys", "create", "--json", "--data-dir", tmp_path / "here")
+
+    assert json.loads(made.stdout)["project"] == "default"
+    assert (tmp_path / "here" / "database").exists()
+
+
+def test_what_is_not_understood_is_exit_code_2() -> None:
+    assert command("models", "lsit").returncode == 2
