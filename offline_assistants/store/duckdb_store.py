@@ -23,9 +23,9 @@ import asyncio
 import itertools
 import logging
 import shutil
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterable, Mapping, Sequence, Set
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -267,8 +267,9 @@ class DuckDBStore:
             with self._watched():
                 stored.expect(name for request in requests for part in (*request.require, *request.changes) for name in part.reads)
                 draft = Draft(stored, self._seqs)
-                with self._database.transaction():
-                    outcomes = self._write(requests, draft, stored, is_careful=is_careful)
+                is_full = not self._has_room(0)
+                outcomes = [self._stage(request, draft, is_full=is_full) for request in requests]
+                self._write(draft, is_new=lambda name: not is_careful and not self._is_known(name, draft, stored))
         except StoreError as error:
             if not is_careful:
                 return self._carry_out(requests, is_careful=True)
@@ -278,13 +279,15 @@ class DuckDBStore:
         self._rewriting.note(draft)
         return outcomes
 
-    def _write(self, requests: list[_Request], draft: Draft, stored: ReadOnce, *, is_careful: bool) -> list[Committed | Exception]:
-        is_full = not self._has_room(0)
-        outcomes = [self._stage(request, draft, is_full=is_full) for request in requests]
-        self._flush(self._query, draft.rows, draft.deleted, is_new=lambda name: not is_careful and not self._is_known(name, draft, stored))
+    def _write(self, draft: Draft, *, is_new: Callable[[Name], bool]) -> None:
+        writes = list(_writes(draft.rows, draft.deleted, is_new=is_new))
         if has_text(draft.deleted) and not self._rewriting.is_due:
-            self._query("set_dead_text")
-        return outcomes
+            writes.append(_Write("set_dead_text", _NOTHING, ()))
+        # A statement is a transaction of its own. To begin and to end one around it takes as long as a third of an insert.
+        is_whole = len(writes) == 1 and writes[0].expected is None
+        with nullcontext() if is_whole else self._database.transaction():
+            for write in writes:
+                write.say(self._query)
 
     def _is_known(self, name: Name, draft: Draft, stored: ReadOnce) -> bool:
         """Whether the object is in the database as far as we know; it may be although we do not."""
@@ -304,20 +307,6 @@ class DuckDBStore:
             return error
         draft.merge(branch)
         return Committed(results)
-
-    def _flush(self, query: Query, rows: Mapping[Name, Row | None], deleted: Set[Name], *, is_new: Callable[[Name], bool] = lambda _: False) -> None:
-        """`is_new`: those that are written without a look for one with the same key, in half the time. Raises an error of the database if there is one."""
-        for cls, table in TABLES.items():
-            keys = [key for kind, key in deleted if kind is cls]
-            written = [(is_new((kind, key)), row) for (kind, key), row in rows.items() if kind is cls and row is not None]
-            if keys:
-                query("delete", table.words, [keys])
-            if new := [row for is_new_row, row in written if is_new_row]:
-                query("insert", table.words, _lists(table, new))
-            if old := [row for is_new_row, row in written if not is_new_row]:
-                found = query("upsert", table.words, _lists(table, old))
-                if set(found) != {(row.obj.key, *table.values_of(row.obj)) for row in old}:
-                    raise StoreError(f"Objects in {table.name} keep their {', '.join(table.columns)}; delete the old one to put another in its place.")
 
     def _has_room(self, num_bytes: int) -> bool:
         return self._directory is None or shutil.disk_usage(self._directory).free - num_bytes >= self._min_free_bytes
@@ -358,7 +347,8 @@ class DuckDBStore:
         def query(statement: str, words: Mapping[str, str], values: Sequence[object] = ()) -> list[Any]:
             return copy.execute(self._sql[statement].format_map(words), values)
 
-        self._flush(query, missed.rows, missed.deleted)
+        for write in _writes(missed.rows, missed.deleted):
+            write.say(query)
         if has_text(missed.deleted):
             query("set_dead_text", _NOTHING)
 
@@ -384,6 +374,40 @@ class DuckDBStore:
             raise
 
 
-def _lists(table: Table, rows: Sequence[Row]) -> list[list[object]]:
-    """Column by column."""
-    return [list(values) for values in zip(*[(row.obj.key, row.seq, *table.values_of(row.obj), row.doc) for row in rows], strict=True)]
+@dataclass(frozen=True, slots=True)
+class _Write:
+    """One statement that changes a table."""
+
+    statement: str
+    words: Mapping[str, str]
+    values: Sequence[object]
+    expected: Set[tuple[object, ...]] | None = None
+    """What it returns if all is well."""
+
+    def say(self, query: Query) -> None:
+        """Raises the library's errors, and StoreError."""
+        found = query(self.statement, self.words, self.values)
+        if self.expected is not None and set(found) != self.expected:
+            raise StoreError(f"Objects in {self.words['table']} keep their {self.words['columns']}; delete the old one to put another in its place.")
+
+
+def _writes(rows: Mapping[Name, Row | None], deleted: Set[Name], *, is_new: Callable[[Name], bool] = lambda _: False) -> Iterator[_Write]:
+    """`is_new`: those that are written without a look for one with the same key, in half the time."""
+    for cls, table in TABLES.items():
+        keys = [key for kind, key in deleted if kind is cls]
+        written = [(is_new((kind, key)), row) for (kind, key), row in rows.items() if kind is cls and row is not None]
+        new, old = ([row for is_new_row, row in written if is_new_row is wanted] for wanted in (True, False))
+        if keys:
+            yield _Write("delete", table.words, [keys])
+        if new:
+            yield _Write("insert", *_rows(table, new))
+        if old:
+            yield _Write("upsert", *_rows(table, old), expected={(row.obj.key, *table.values_of(row.obj)) for row in old})
+
+
+def _rows(table: Table, rows: Sequence[Row]) -> tuple[dict[str, str], list[Any]]:
+    """The words and the values of a statement that inserts them."""
+    values = [[row.obj.key, row.seq, *table.values_of(row.obj), row.doc] for row in rows]
+    if len(rows) == 1:
+        return table.words | {"rows": table.one_row}, values[0]
+    return table.words | {"rows": table.many_rows}, [list(column) for column in zip(*values, strict=True)]

@@ -47,11 +47,11 @@ SELECT coalesce(max(seq), 0) FROM {table};
 
 -- name: insert
 -- New objects. Fails when there is one with the same key.
-INSERT INTO {table} (key, seq, {columns}, doc) SELECT {lists};
+INSERT INTO {table} (key, seq, {columns}, doc) {rows};
 
 -- name: upsert
--- New objects, and new documents for those that exist. Lists instead of rows: 64 rows so take 5 ms, row by row 200 ms.
-INSERT INTO {table} (key, seq, {columns}, doc) SELECT {lists}
+-- New objects, and new documents for those that exist.
+INSERT INTO {table} (key, seq, {columns}, doc) {rows}
 ON CONFLICT (key) DO UPDATE SET doc = excluded.doc RETURNING key, {columns};
 
 -- name: delete
