@@ -38,6 +38,7 @@ from offline_assistants.errors import OfflineAssistantsError, StoreError
 from offline_assistants.expiry import Expiry
 from offline_assistants.file_search.search_index import SearchIndex
 from offline_assistants.ingestion import Ingestion
+from offline_assistants.outbound import OutboundAttempts
 from offline_assistants.ports import Documents, Engines, Sandbox
 from offline_assistants.runs.history import History
 from offline_assistants.runs.pictures import PictureReader
@@ -79,6 +80,7 @@ async def build_app(
     engines: Engines | None = None,
     documents: Documents | None = None,
     sandbox: Sandbox | None = None,
+    outbound: OutboundAttempts | None = None,
 ) -> AsyncGenerator[OpenServer]:
     """The whole server, without a socket. A part that is given is used in place of the real one, and closed by whoever gave it.
 
@@ -112,7 +114,8 @@ async def build_app(
         if is_serving and settings.require_keys and not keys.list():
             raise OfflineAssistantsError(f"Keys are required, and there is none. Make one first: {_command(settings)} keys create")
         rules = Rules(hosts=[*settings.allow_host, settings.host], origins=settings.allow_origin, require_keys=settings.require_keys)
-        yield OpenServer(build_api(parts, Admin(keys=keys, store=store, parts=parts), rules), parts.supervisor.close, store, parts)
+        api = build_api(parts, Admin(keys=keys, store=store, parts=parts), rules, outbound or OutboundAttempts())
+        yield OpenServer(api, parts.supervisor.close, store, parts)
 
 
 def _join(

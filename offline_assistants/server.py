@@ -16,6 +16,7 @@ import uvicorn
 
 from offline_assistants.bootstrap import OpenServer, build_app
 from offline_assistants.errors import OfflineAssistantsError
+from offline_assistants.outbound import OutboundAttempts
 from offline_assistants.settings import Settings
 
 MAX_SOCKET_PATH = 107
@@ -30,7 +31,7 @@ async def serve_until_stopped(settings: Settings) -> None:
         host, port = listener.getsockname()[:2]
         if not ipaddress.ip_address(host).is_loopback:
             settings = settings.model_copy(update={"require_keys": True})
-        async with build_app(settings) as opened:
+        async with build_app(settings, outbound=OutboundAttempts().watch()) as opened:
             with _listen_locally(settings.admin_socket) as local:
                 shown = f"[{host}]" if ":" in host else host
                 print(f"offline-assistants serves on http://{shown}:{port}/v1", flush=True)  # noqa: T201 the one line that a person waits for

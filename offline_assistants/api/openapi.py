@@ -130,6 +130,13 @@ _EMBEDDINGS = _closed(
     x_model_file={"type": "string", "description": "Extension."},
 )
 
+_ATTEMPTS = _closed(
+    object=_const("list"),
+    data=_list_of(_closed(object=_const("network_attempt"), created_at={"type": "integer"}, kind={"enum": ["connect", "send", "lookup"]}, address=_STRING)),
+    num_attempts={"type": "integer"},
+    watched_since={"type": ["integer", "null"]},
+)
+
 
 def _page(item: Schema) -> Schema:
     edge = _nullable(_STRING)
@@ -181,6 +188,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "GET /v1/threads/{thread_id}/runs/{run_id}/steps": Operation(name="listRunSteps", page_of=RunStep),
     "GET /v1/threads/{thread_id}/runs/{run_id}/steps/{step_id}": Operation(name="getRunStep", one=RunStep),
     "POST /v1/threads/{thread_id}/runs/{run_id}/submit_tool_outputs": Operation(name="submitToolOuputsToRun", one=Run, streams=True),
+    "GET /v1/network_attempts": Operation(name="listNetworkAttempts", schema=_ATTEMPTS, is_extension=True),
     "POST /v1/uploads": Operation(name="createUpload", one=Upload),
     "POST /v1/uploads/{upload_id}/parts": Operation(name="addUploadPart", one=UploadPart),
     "POST /v1/uploads/{upload_id}/complete": Operation(name="completeUpload", one=Upload),

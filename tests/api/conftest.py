@@ -18,6 +18,7 @@ from openai.types.beta import Assistant, Thread
 from starlette.types import ASGIApp
 
 from offline_assistants.bootstrap import OpenServer, build_app
+from offline_assistants.outbound import OutboundAttempts
 from offline_assistants.ports import Documents
 from offline_assistants.server import listen
 from offline_assistants.settings import Settings
@@ -43,6 +44,7 @@ class LiveServer:
     sandbox: ScriptedSandbox = field(default_factory=ScriptedSandbox)
     documents: Documents = field(default_factory=HashDocuments)
     settings: dict[str, object] = field(default_factory=dict)
+    outbound: OutboundAttempts | None = None
 
     def start(self) -> LiveServer:
         self._listener = listen("127.0.0.1", 0)
@@ -87,7 +89,7 @@ class LiveServer:
 
     async def _serve(self) -> None:
         self.loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
-        async with build_app(self._settings(), engines=self.engine, documents=self.documents, sandbox=self.sandbox) as opened:
+        async with build_app(self._settings(), engines=self.engine, documents=self.documents, sandbox=self.sandbox, outbound=self.outbound) as opened:
             self.store = opened.store
             local = socket.socket(socket.AF_UNIX)
             (self.data_dir / "admin.sock").unlink(missing_ok=True)

@@ -1,0 +1,133 @@
+// The middle column: the messages of a thread, and what comes next.
+import { ActionForm } from "./action_form.js";
+import { Composer } from "./composer.js";
+import { attach } from "./files.js";
+import { IconButton, Icon } from "./icons.js";
+import { Message } from "./message.js";
+import { activeRun, isActive, run } from "./runs.js";
+import { attempt, currentThread, set, titleOf, use } from "./state.js";
+import { exportThread, loadEarlier } from "./threads.js";
+import { html, useEffect, useLayoutEffect, useRef, useState } from "./vendor.js";
+
+export function Conversation() {
+  const [isOver, setIsOver] = useState(false);
+  const drop = (event) => {
+    event.preventDefault();
+    setIsOver(false);
+    if (event.dataTransfer.files.length) attach(event.dataTransfer.files);
+  };
+  const over = (event) => {
+    event.preventDefault();
+    setIsOver(true);
+  };
+  return html`<main class=${`conversation ${isOver ? "drop-here" : ""}`} data-column="chat" onDrop=${drop} onDragOver=${over} onDragLeave=${() => setIsOver(false)}>
+    <${ThreadHeader} />
+    <${Messages} />
+    <${Composer} />
+  </main>`;
+}
+
+function ThreadHeader() {
+  const thread = use(currentThread);
+  const threadId = use((s) => s.threadId);
+  return html`<div class="bar">
+    <button type="button" class="quiet threads-button" onClick=${() => set({ dialog: { kind: "threads" } })}><${Icon} name="list" />Threads</button>
+    <h2 title=${threadId ?? ""}>${threadId ? titleOf(thread) : "New thread"}</h2>
+    ${threadId &&
+    html`<button type="button" class="quiet" onClick=${() => set({ dialog: { kind: "code" } })}><${Icon} name="code" /><span>View code</span></button>
+      <details class="menu">
+        <summary class="icon-button" aria-label="Export the thread" title="Export"><${Icon} name="download" /></summary>
+        <div>
+          <button type="button" class="quiet" onClick=${() => attempt(() => exportThread("md"))}>Export as Markdown</button>
+          <button type="button" class="quiet" onClick=${() => attempt(() => exportThread("json"))}>Export as JSON</button>
+        </div>
+      </details>`}
+  </div>`;
+}
+
+const NEAR_PX = 120;
+
+function Messages() {
+  const messages = use((s) => s.messages);
+  const hasEarlier = use((s) => s.hasEarlier);
+  const threadId = use((s) => s.threadId);
+  const box = useRef();
+  const follows = useRef(true); // the end stays in sight until somebody scrolls away from it
+  const height = useRef(0);
+  const [isAway, setIsAway] = useState(false);
+
+  useEffect(() => {
+    follows.current = true;
+  }, [threadId]);
+  useLayoutEffect(() => {
+    const list = box.current;
+    if (follows.current) list.scrollTop = list.scrollHeight;
+    else if (height.current) list.scrollTop += list.scrollHeight - height.current;
+    height.current = 0;
+  });
+  const scrolled = () => {
+    const list = box.current;
+    follows.current = list.scrollHeight - list.scrollTop - list.clientHeight < NEAR_PX;
+    setIsAway(!follows.current);
+    if (list.scrollTop < 400 && hasEarlier) more();
+  };
+  const isLoading = useRef(false);
+  const more = async () => {
+    if (isLoading.current) return;
+    isLoading.current = true;
+    await attempt(async () => {
+      height.current = box.current.scrollHeight;
+      await loadEarlier();
+    });
+    isLoading.current = false;
+  };
+  const toEnd = () => {
+    follows.current = true;
+    box.current.scrollTop = box.current.scrollHeight;
+  };
+  return html`<div class="scroll-place">
+    <div class="messages" ref=${box} onScroll=${scrolled} tabindex="0" role="region" aria-label="Messages">
+      ${hasEarlier && html`<button type="button" class="quiet earlier" onClick=${more}>Show earlier messages</button>`}
+      ${messages === null && html`<p class="hint middle">Looking for messages…</p>`}
+      ${messages?.length === 0 && html`<${Empty} />`}
+      ${messages?.map((message) => html`<${Message} key=${message.id} message=${message} />`)}
+      <${RunState} />
+    </div>
+    ${isAway && html`<${IconButton} name="down" label="To the newest message" class="icon-button to-end" onClick=${toEnd} />`}
+  </div>`;
+}
+
+function Empty() {
+  const hasAssistant = use((s) => !!s.assistantId);
+  const isReady = use((s) => s.isReady);
+  if (!isReady) return html`<p class="hint middle">Starting…</p>`;
+  return html`<div class="empty">
+    <${Icon} name="chat" />
+    <p>${hasAssistant ? "Ask something. Nothing of it leaves this machine." : "There is no assistant yet."}</p>
+    ${!hasAssistant && html`<p class="hint">Create one on the left: a model, instructions, and tools.</p>`}
+  </div>`;
+}
+
+const DOING = { queued: "Waiting for the model", in_progress: "Working", cancelling: "Stopping", requires_action: "Waiting for your answer" };
+const ENDED = { failed: "The run failed", expired: "The run expired: nobody answered in time", cancelled: "Stopped", incomplete: "The answer is cut off" };
+
+/** What the run of this thread does, or why it ended without an answer. */
+function RunState() {
+  const active = use(activeRun);
+  const latest = use((s) => s.runs[s.runId]);
+  const step = use((s) => s.steps[s.activeRunId]?.at(-1));
+  const isSending = use((s) => s.isSending);
+  if (active?.status === "requires_action") return html`<${ActionForm} run=${active} />`;
+  if (active || isSending) {
+    const tool = step?.status === "in_progress" && step.step_details.tool_calls?.at(-1)?.type;
+    const doing = { code_interpreter: "Running code", file_search: "Searching files", function: "Calling a function" }[tool];
+    return html`<p class="run-state" role="status"><span class="dots" aria-hidden="true"><i></i><i></i><i></i></span>${doing ?? DOING[active?.status] ?? "Sending"}…</p>`;
+  }
+  if (!latest || isActive(latest) || !ENDED[latest.status]) return html`<span class="hidden" role="status">${latest ? "The answer is complete." : ""}</span>`;
+  const why = latest.last_error?.message ?? { max_completion_tokens: "the limit of tokens was reached", max_prompt_tokens: "the prompt is too long" }[latest.incomplete_details?.reason];
+  return html`<div class=${`run-state ended ${latest.status}`} role="status">
+    <${Icon} name=${latest.status === "cancelled" ? "stop" : "warn"} />
+    <span>${ENDED[latest.status]}${why ? `: ${why}` : "."}</span>
+    <button type="button" class="quiet" onClick=${() => attempt(run)}><${Icon} name="retry" />Try again</button>
+  </div>`;
+}

@@ -1,0 +1,58 @@
+// Shortcuts that work wherever the keyboard is.
+import { redo, undo } from "./assistants.js";
+import { activeRun, stop } from "./runs.js";
+import { attempt, now, set } from "./state.js";
+import { open } from "./threads.js";
+
+export const SHORTCUTS = [
+  ["Ctrl Enter", "Run; submit what a function gives"],
+  ["Ctrl Shift Enter", "Add the message without running"],
+  ["Esc", "Stop the run; close what is open"],
+  ["/", "Write a message"],
+  ["↑", "In an empty box: edit your last message"],
+  ["Alt N", "New thread"],
+  ["Alt T", "Threads"],
+  ["Alt C", "The thread as code"],
+  ["Alt Z", "Undo the last change of the assistant"],
+  ["Alt Y", "Redo it"],
+  ["Alt 1", "Assistant (2: chat, 3: run)"],
+  ["?", "This list"],
+];
+
+const ALT = {
+  KeyN: () => attempt(() => open(null)).then(focusMessage),
+  KeyT: () => set({ dialog: { kind: "threads" } }),
+  KeyC: () => now().threadId && set({ dialog: { kind: "code" } }),
+  KeyZ: undo,
+  KeyY: redo,
+  Digit1: () => showColumn("assistant"),
+  Digit2: () => showColumn("chat"),
+  Digit3: () => showColumn("run"),
+};
+
+export function listen() {
+  addEventListener("keydown", pressed);
+}
+
+function pressed(event) {
+  if (event.defaultPrevented || now().dialog) return;
+  if (event.altKey && !event.ctrlKey && !event.metaKey && ALT[event.code]) ALT[event.code]();
+  else if (event.key === "Escape" && activeRun(now())) stop();
+  else if (isWriting(event.target) || event.ctrlKey || event.metaKey || event.altKey) return;
+  else if (event.key === "/") focusMessage();
+  else if (event.key === "?") set({ dialog: { kind: "shortcuts" } });
+  else return;
+  event.preventDefault();
+}
+
+const isWriting = (element) => element.matches?.("input:not([type=checkbox], [type=range]), textarea, select");
+
+function focusMessage() {
+  set({ column: "chat" });
+  requestAnimationFrame(() => document.getElementById("message")?.focus());
+}
+
+function showColumn(column) {
+  set({ column });
+  requestAnimationFrame(() => document.querySelector(`[data-column=${column}]`)?.querySelector("select, input, textarea, button")?.focus());
+}

@@ -1,0 +1,1 @@
+"""The page, in the system's Chromium, on the real server."""
