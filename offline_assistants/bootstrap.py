@@ -99,6 +99,8 @@ async def build_app(
         aliases = ModelAliases.read(settings.model_aliases)
         engines = engines or await stack.enter_async_context(_engines(settings, catalog))
         engines = AliasedEngines(engines, aliases, default_model=settings.default_model)
+        if is_serving:
+            await engines.check_names()
         documents = documents or await stack.enter_async_context(await _documents(settings, catalog))
         sandbox = sandbox or await stack.enter_async_context(_sandbox(settings))
         index = await stack.enter_async_context(SearchIndex(settings.data_dir / "vectors", max_exact_windows=settings.exact_search_windows))
@@ -166,7 +168,13 @@ def _engines(settings: Settings, catalog: Catalog) -> EnginePool:
         num_decode_threads=settings.decode_threads,
         num_prefill_threads=settings.prefill_threads,
     )
-    return EnginePool(catalog, options, max_loaded=settings.max_loaded_models)
+    return EnginePool(
+        catalog,
+        options,
+        max_loaded=settings.max_loaded_models,
+        max_memory_bytes=settings.max_model_memory_bytes,
+        keep_alive_s=settings.keep_alive_s,
+    )
 
 
 async def _documents(settings: Settings, catalog: Catalog) -> LocalDocuments:

@@ -19,9 +19,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, cast
 
+from offline_assistants.domain.model_memory import ModelShape
 from offline_assistants.domain.models import ModelFile, ProjectorFile, projector_fits
 from offline_assistants.errors import EngineError, ModelNotLoaded, RequestError
-from offline_assistants.gguf import Header, check_weights, read_header
+from offline_assistants.gguf import Gguf, Header, read_gguf
 
 _log = logging.getLogger(__name__)
 
@@ -61,7 +62,8 @@ class Catalog:
     def verify(self, model: ModelFile) -> None:
         """Raises ModelNotLoaded when the file cannot be read, or is not the one that the catalog names."""
         if model.problem:
-            raise ModelNotLoaded(f"The model file {model.path.name} is damaged: {model.problem}. Copy or download it again.")
+            advice = " Copy or download it again." if model.shape is None else ""
+            raise ModelNotLoaded(f"The model file {model.path.name} cannot be used: {model.problem}.{advice}")
         if model.sha256 is not None:
             self._verified.check(model.path, model.sha256)
 
@@ -96,46 +98,74 @@ class Catalog:
 
     def _own_models(self) -> Iterator[ModelFile]:
         for models_dir in self._dirs:
-            for folder, paths in groupby(sorted(models_dir.rglob("*.gguf"), key=lambda path: (path.parent, path.name)), lambda path: path.parent):
-                yield from self._models_of(folder, [path for path in paths if path.is_file()])
+            paths = sorted(models_dir.rglob("*.gguf"), key=lambda path: (path.parent, path.name))
+            for folder, files in groupby((path for path in paths if not path.is_dir()), lambda path: path.parent):
+                yield from self._models_of(folder, list(files))
 
     def _models_of(self, folder: Path, paths: list[Path]) -> list[ModelFile]:
         """The models among the GGUF files of a folder, each with its projector. Of a model in parts, the first stands for all."""
-        firsts = [path for path in paths if (part := _PART.search(path.stem)) is None or int(part[1]) == 1]
-        described = [_describe(path, self._headers, model_id=_PART.sub("", path.stem)) for path in firsts]
+        sets: dict[str, list[Path]] = {}
+        for path in paths:
+            sets.setdefault(_PART.sub("", path.stem), []).append(path)
+        described = [_describe(parts, self._headers, model_id=model_id) for model_id, parts in sets.items()]
         models = [model for model in described if model is not None]
-        projectors = [path for path in paths if _is_projector(path, self._headers.read(path, path.stat())[0])]
+        projectors = [path for path in paths if _is_projector(path, self._headers.read(path)[0].header)]
         return [replace(model, projector=self._projector_of(model, projectors, is_alone=len(models) == 1)) for model in models]
 
     def _projector_of(self, model: ModelFile, paths: list[Path], *, is_alone: bool) -> ProjectorFile | None:
         """The projector with most of the model's name; one that names no model belongs to a model that is alone in its folder."""
         fits = {path: fit for path in paths if (fit := projector_fits(path.stem, model.model_id)) is not None and (fit or is_alone)}
         path = max(reversed(paths), key=lambda path: fits.get(path, -1), default=None)
-        return ProjectorFile(path, self._headers.read(path, path.stat())[1]) if path in fits else None
+        return ProjectorFile(path, self._headers.read(path)[1], _stat(path).st_size) if path in fits else None
 
     def _packaged_models(self) -> Iterator[ModelFile]:
         for packaged in self._packaged:
             if packaged.kind == "chat" and packaged.path.is_file():
                 sha256 = packaged.sha256[packaged.path.relative_to(packaged.root).as_posix()]
-                model = _describe(packaged.path, self._headers, model_id=packaged.model_id, sha256=sha256)
+                model = _describe([packaged.path], self._headers, model_id=packaged.model_id, sha256=sha256)
                 if model is not None:
                     yield model
 
 
-_PART = re.compile(r"-(\d{5})-of-\d{5}$")
+_PART = re.compile(r"-(\d{5})-of-(\d{5})$")
+_EMBEDDERS = {"bert", "nomic-bert", "nomic-bert-moe", "jina-bert-v2", "jina-bert-v3", "neo-bert", "modern-bert", "eurobert", "gemma-embedding", "t5encoder"}
+"""Networks that give vectors and no text."""
 
 
-def _describe(path: Path, headers: _Headers, *, model_id: str, sha256: str | None = None) -> ModelFile | None:
-    """None for a GGUF file that is no model of its own, such as an adapter or the eyes of one."""
-    stat = path.stat()
-    size_bytes = sum(part.stat().st_size for part in _parts(path, model_id)) or stat.st_size
-    header, problem = headers.read(path, stat)
-    if header.get("general.type", "model") != "model" or _is_projector(path, header):
+def _describe(parts: list[Path], headers: _Headers, *, model_id: str, sha256: str | None = None) -> ModelFile | None:
+    """A model of one file or several; None for a GGUF file that is no model of its own, such as an adapter or the eyes of one."""
+    first, stats = parts[0], [_stat(part) for part in parts]
+    found, problem = headers.read(first)
+    if found.header.get("general.type", "model") != "model" or _is_projector(first, found.header):
         return None
-    architecture = str(header.get("general.architecture", "")) or None
-    context = header.get(f"{architecture}.context_length")
-    context_tokens = context if isinstance(context, int) else None
-    return ModelFile(model_id, path, size_bytes, int(stat.st_mtime), sha256, context_tokens, architecture, problem)
+    problem = problem or next((f"{part.name}: {why}" for part in parts[1:] if (why := headers.read(part)[1])), None) or _missing_part(parts)
+    architecture = str(found.header.get("general.architecture", "")) or None
+    context, template = found.header.get(f"{architecture}.context_length"), found.header.get("tokenizer.chat_template")
+    if _is_embedder(found.header):
+        problem = problem or "it is an embedding model, which gives vectors and no text"
+    if architecture is None:
+        problem = problem or "its header does not say which kind of model it is"
+    return ModelFile(
+        model_id,
+        first,
+        sum(stat.st_size for stat in stats),
+        int(stats[0].st_mtime),
+        sha256,
+        context_tokens=context if isinstance(context, int) else None,
+        architecture=architecture,
+        problem=problem,
+        quantization=found.quantization or None,
+        shape=_shape(found, architecture, sum(headers.read(part)[0].weights_bytes for part in parts)) if architecture else None,
+        template=template if isinstance(template, str) else None,
+    )
+
+
+def _missing_part(parts: list[Path]) -> str | None:
+    """Of a model in parts: the first one that is not there."""
+    found = [match for part in parts if (match := _PART.search(part.stem))]
+    there = {int(match[1]) for match in found}
+    missing = next((number for number in range(1, int(found[0][2]) + 1) if number not in there), None) if found else None
+    return None if missing is None else f"part {missing} of {int(found[0][2])} is missing"
 
 
 def _is_projector(path: Path, header: Header) -> bool:
@@ -143,14 +173,36 @@ def _is_projector(path: Path, header: Header) -> bool:
     return header.get("general.architecture") == "clip" or "mmproj" in path.stem.lower()
 
 
+def _is_embedder(header: Header) -> bool:
+    architecture = header.get("general.architecture")
+    pools = header.get(f"{architecture}.pooling_type", 0)
+    return architecture in _EMBEDDERS or (isinstance(pools, int) and pools > 0) or header.get(f"{architecture}.attention.causal") is False
+
+
+def _shape(found: Gguf, architecture: str, weights_bytes: int) -> ModelShape:
+    def number(name: str, default: int = 0) -> int:
+        value = found.header.get(f"{architecture}.{name}", default)
+        return int(value) if not isinstance(value, str) else default
+
+    embedding, layers, heads = number("embedding_length"), number("block_count"), number("attention.head_count")
+    # One number for all layers, or a list with one for each: layers without attention have none.
+    listed = found.lists.get(f"{architecture}.attention.head_count_kv")
+    kv_heads = sum(map(int, listed)) if listed else layers * number("attention.head_count_kv", heads) // max(1, number("full_attention_interval", 1))
+    per_head = embedding // heads if heads else 0
+    values = kv_heads * (number("attention.key_length", per_head) + number("attention.value_length", per_head))
+    widest = max(map(int, found.lists.get(f"{architecture}.feed_forward_length", [0])), default=0)
+    return ModelShape(weights_bytes, values, embedding, number("feed_forward_length") or widest, found.lengths.get("tokenizer.ggml.tokens", 0))
+
+
 class _Headers:
     """Headers of files, kept while a file has the same size and time of change: models are looked up with every request."""
 
     def __init__(self) -> None:
-        self._known: dict[Path, tuple[tuple[int, int], Header, str | None]] = {}
+        self._known: dict[Path, tuple[tuple[int, int], Gguf, str | None]] = {}
 
-    def read(self, path: Path, stat: os.stat_result) -> tuple[Header, str | None]:
+    def read(self, path: Path) -> tuple[Gguf, str | None]:
         """The header, empty when it cannot be read, and what is wrong with the file."""
+        stat = _stat(path)
         version = (stat.st_size, stat.st_mtime_ns)
         known = self._known.get(path)
         if known is None or known[0] != version:
@@ -158,15 +210,23 @@ class _Headers:
         return known[1], known[2]
 
 
-def _try_to_read(path: Path) -> tuple[Header, str | None]:
+def _try_to_read(path: Path) -> tuple[Gguf, str | None]:
     try:
-        header = read_header(path)
-        if _is_projector(path, header):
-            # llama.cpp would take what is missing for zeros.
-            check_weights(path)
-        return header, None
-    except (OSError, ValueError) as error:
-        return {}, str(error)
+        return read_gguf(path), None
+    except FileNotFoundError:
+        return Gguf({}), "the file that it leads to is gone"
+    except OSError as error:
+        return Gguf({}), f"it cannot be read ({error.strerror})"
+    except (ValueError, OverflowError, MemoryError) as error:
+        return Gguf({}), str(error) or "its header is garbled"
+
+
+def _stat(path: Path) -> os.stat_result:
+    """Of what a link leads to; of the link itself when that is gone."""
+    try:
+        return path.stat()
+    except OSError:
+        return path.lstat()
 
 
 def _parts(path: Path, model_id: str) -> list[Path]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import os
 import struct
+from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -15,33 +17,86 @@ Header = dict[str, str | int | float | bool]
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
 _MAX_TEXT_BYTES = 1 << 24
-_BLOCKS = {0: (1, 4), 1: (1, 2), 30: (1, 2), 2: (32, 18), 6: (32, 22), 8: (32, 34), 12: (256, 144), 13: (256, 176), 14: (256, 210)}
-"""Numbers in a block of a kind of tensor, and its bytes: F32, F16, BF16, Q4_0, Q5_0, Q8_0, Q4_K, Q5_K, Q6_K. Of other kinds the least is assumed."""
+_MAX_KEPT_LIST = 1024
+_BUFFER_BYTES = 1 << 20
+_KINDS = {
+    0: ("F32", 1, 4),
+    1: ("F16", 1, 2),
+    30: ("BF16", 1, 2),
+    28: ("F64", 1, 8),
+    24: ("I8", 1, 1),
+    25: ("I16", 1, 2),
+    26: ("I32", 1, 4),
+    27: ("I64", 1, 8),
+    2: ("Q4_0", 32, 18),
+    3: ("Q4_1", 32, 20),
+    6: ("Q5_0", 32, 22),
+    7: ("Q5_1", 32, 24),
+    8: ("Q8_0", 32, 34),
+    9: ("Q8_1", 32, 36),
+    10: ("Q2_K", 256, 84),
+    11: ("Q3_K", 256, 110),
+    12: ("Q4_K", 256, 144),
+    13: ("Q5_K", 256, 176),
+    14: ("Q6_K", 256, 210),
+    15: ("Q8_K", 256, 292),
+    16: ("IQ2_XXS", 256, 66),
+    17: ("IQ2_XS", 256, 74),
+    18: ("IQ3_XXS", 256, 98),
+    19: ("IQ1_S", 256, 50),
+    20: ("IQ4_NL", 32, 18),
+    21: ("IQ3_S", 256, 110),
+    22: ("IQ2_S", 256, 82),
+    23: ("IQ4_XS", 256, 136),
+    29: ("IQ1_M", 256, 56),
+    34: ("TQ1_0", 256, 54),
+    35: ("TQ2_0", 256, 66),
+    39: ("MXFP4", 32, 17),
+}
+"""Kinds of tensors: name, numbers in a block, and its bytes. Of others the least is assumed."""
 
 
-def read_header(path: Path) -> Header:
-    """The plain values at the head of a GGUF file, up to the vocabulary, which comes last and is long. Raises ValueError saying what is wrong, and OSError."""
-    with path.open("rb") as file:
-        num_values, _num_tensors = _begin(file)
-        return _values(file, num_values)
+@dataclass(frozen=True, slots=True)
+class Gguf:
+    """What a whole file says of itself."""
+
+    header: Header
+    lists: dict[str, list[int | float | bool]] = field(default_factory=dict[str, "list[int | float | bool]"])
+    """Short lists of numbers, such as one for each layer."""
+    lengths: dict[str, int] = field(default_factory=dict[str, int])
+    """How long each list is, the long ones too."""
+    weights_bytes: int = 0
+    quantization: str = ""
+    """The kind that most of the weights are in: "Q4_K", "F16", ..."""
 
 
-def check_weights(path: Path) -> None:
-    """Reads a file without a vocabulary up to its weights. Raises ValueError when some are missing or the head is garbled, and OSError."""
-    with path.open("rb") as file:
+def read_gguf(path: Path) -> Gguf:
+    """Reads a file up to its weights. Raises ValueError saying what is wrong when it is not whole, and OSError."""
+    with path.open("rb", buffering=_BUFFER_BYTES) as file:
         num_values, num_tensors = _begin(file)
-        header = _values(file, num_values)
-        end = 0
+        found = Gguf({})
+        for _ in range(num_values):
+            _read_value(file, found)
+        end, kinds = 0, Counter[str]()
         for _ in range(num_tensors):
-            _text(file)
-            shape = [int(_number(file, "Q")) for _ in range(int(_number(file, "I")))]
-            kind, offset = int(_number(file, "I")), int(_number(file, "Q"))
-            block, size = _BLOCKS.get(kind, (256, 1))
-            end = max(end, offset + math.prod(shape) // block * size)
-        alignment = max(1, int(header.get("general.alignment", 32)))
+            name, size, offset = _tensor(file)
+            kinds[name] += size
+            end = max(end, offset + size)
+        alignment = max(1, int(found.header.get("general.alignment", 32)))
         start = -(-file.tell() // alignment) * alignment
-        if os.fstat(file.fileno()).st_size < start + end:
+        if end and os.fstat(file.fileno()).st_size < start + end:
+            # llama.cpp would refuse a model; what is missing of a projector it would take for zeros.
             raise ValueError("it ends in the middle of its weights")
+        return Gguf(found.header, found.lists, found.lengths, kinds.total(), kinds.most_common(1)[0][0] if kinds else "")
+
+
+def _tensor(file: BinaryIO) -> tuple[str, int, int]:
+    """Kind, bytes and offset of a tensor."""
+    _text(file)
+    shape = [int(_number(file, "Q")) for _ in range(int(_number(file, "I")))]
+    kind, offset = int(_number(file, "I")), int(_number(file, "Q"))
+    name, block, size = _KINDS.get(kind, (f"kind {kind}", 256, 1))
+    return name, math.prod(shape) // block * size, offset
 
 
 def _begin(file: BinaryIO) -> tuple[int, int]:
@@ -55,26 +110,39 @@ def _begin(file: BinaryIO) -> tuple[int, int]:
     return int(num_values), int(num_tensors)
 
 
-def _values(file: BinaryIO, num_values: int) -> Header:
-    header: Header = {}
-    for _ in range(num_values):
-        key, kind = _text(file), int(_number(file, "I"))
-        if key.startswith("tokenizer."):
-            break
-        if kind == _ARRAY:
-            _skip_array(file)
-        else:
-            header[key] = _text(file) if kind == _STRING else _number(file, _scalar(kind))
-    return header
+def _read_value(file: BinaryIO, into: Gguf) -> None:
+    key, kind = _text(file), int(_number(file, "I"))
+    if kind == _STRING:
+        into.header[key] = _text(file)
+    elif kind != _ARRAY:
+        into.header[key] = _number(file, _scalar(kind))
+    else:
+        _read_list(file, key, into)
 
 
-def _skip_array(file: BinaryIO) -> None:
+def _read_list(file: BinaryIO, key: str, into: Gguf) -> None:
     kind, length = int(_number(file, "I")), int(_number(file, "Q"))
-    if kind != _STRING:
+    into.lengths[key] = length
+    if kind == _STRING:
+        _skip_texts(file, length)
+    elif length <= _MAX_KEPT_LIST:
+        form = _scalar(kind)
+        into.lists[key] = [_number(file, form) for _ in range(length)]
+    else:
         file.seek(length * struct.calcsize(_scalar(kind)), os.SEEK_CUR)
-        return
+
+
+def _skip_texts(file: BinaryIO, length: int) -> None:
+    """Vocabularies have hundreds of thousands: this loop is what reading a file takes."""
+    read, seek, unpack = file.read, file.seek, struct.Struct("<Q").unpack
     for _ in range(length):
-        _text(file)
+        data = read(8)
+        if len(data) < 8:
+            raise ValueError("it ends in the middle of its header")
+        (size,) = unpack(data)
+        if size > _MAX_TEXT_BYTES:
+            raise ValueError("its header is garbled")
+        seek(size, os.SEEK_CUR)
 
 
 def _scalar(kind: int) -> str:

@@ -183,11 +183,35 @@ class ModelInfo:
     is_packaged: bool = False
     """It came with a package, and only goes with it."""
     is_damaged: bool = False
-    """It cannot be loaded."""
+    """It cannot be loaded; `problem` says why."""
+    problem: str | None = None
+    architecture: str | None = None
+    quantization: str | None = None
+    memory_bytes: int | None = None
+    """What it takes when it is loaded, as reckoned from its file; None when that cannot be told."""
+    has_projector: bool = False
+    """There is a projector beside it, with which it sees pictures."""
     picture_tokens: int | None = None
     """What one picture takes of the context, at most; None for a model that cannot see, or is not loaded."""
     picture_problem: str | None = None
     """Why it cannot see, though there is a projector for it: a sentence that says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model in memory."""
+
+    model_id: str
+    process_id: int | None
+    """Of its worker; None while there is none."""
+    memory_bytes: int
+    """What the worker has now, its weights included."""
+    num_requests: int
+    """That it works on now."""
+    idle_s: float | None
+    """Since its last answer ended; None while it works."""
+    leaves_in_s: float | None
+    """Until it leaves memory for want of requests; None while it works, or when it stays."""
 
 
 class Engines(Protocol):
@@ -219,6 +243,14 @@ class Engines(Protocol):
 
     async def find(self, model: str) -> ModelInfo:
         """The model that answers to this name. Raises ModelNotFound."""
+        ...
+
+    async def list_loaded(self) -> list[LoadedModel]:
+        """Those that are in memory, or on their way there."""
+        ...
+
+    async def unload(self, model: str) -> None:
+        """Out of memory; the next request loads it again. Raises ModelNotFound, EngineBusy (it is answering)."""
         ...
 
     async def remove(self, model: str) -> None:

@@ -46,7 +46,15 @@ class Settings(BaseSettings):
     )
     context_tokens: int = Field(default=8192, ge=512, description="The most context that a model is loaded with; less when the model was trained with less.")
     max_sequences: int = Field(default=8, ge=1, le=64, description="How many answers one model decodes at once.")
-    max_loaded_models: int = Field(default=1, ge=1, description="How many models stay in memory.")
+    max_loaded_models: int = Field(
+        default=3,
+        ge=1,
+        description="How many models stay in memory at most. One more, or one too large, pushes out whichever was idle longest.",
+    )
+    max_model_memory_bytes: int | None = Field(
+        default=None, ge=1, description="Memory that models may take in all, in bytes, whatever is free. Default: what is free on the machine."
+    )
+    keep_alive_s: float = Field(default=1800.0, gt=0, description="Seconds after which an idle model leaves memory; inf keeps it.")
     decode_threads: int | None = Field(default=None, ge=1, description="Threads for decoding. Default: half of the cores, so that the machine stays usable.")
     prefill_threads: int | None = Field(default=None, ge=1, description="Threads for reading prompts. Default: all cores.")
     embed_threads: int = Field(default=1, ge=1, description="Threads for embedding documents and queries.")

@@ -17,7 +17,7 @@ CHAT, EMBEDDING = "chat", "embedding"
 
 
 def wire(model: ModelInfo, kind: str, *, name: str | None = None) -> dict[str, Any]:
-    """The API's model under the name it was asked for; kind, file, size, state and context are extensions."""
+    """The API's model under the name it was asked for; all from `kind` on are extensions."""
     return {
         "id": name or model.model_id,
         "object": "model",
@@ -28,6 +28,12 @@ def wire(model: ModelInfo, kind: str, *, name: str | None = None) -> dict[str, A
         "size_bytes": model.size_bytes,
         "is_loaded": model.is_loaded,
         "context_tokens": model.context_tokens,
+        "state": "damaged" if model.is_damaged else "loaded" if model.is_loaded else "ready",
+        "problem": model.problem,
+        "architecture": model.architecture,
+        "quantization": model.quantization,
+        "memory_bytes": model.memory_bytes,
+        "sees_pictures": model.has_projector or model.picture_tokens is not None,
     }
 
 

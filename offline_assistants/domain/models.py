@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from offline_assistants.domain.model_memory import ModelShape
+
 _PRECISION = re.compile(r"[-._](?:bf16|fp?16|fp?32|i?q\d\w*)$")
 _SEPARATORS = re.compile(r"[-._ ]+")
 
@@ -17,6 +19,7 @@ class ProjectorFile:
     path: Path
     problem: str | None = None
     """Why it cannot be loaded, when its header already shows it."""
+    size_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,12 @@ class ModelFile:
     """Why the file cannot be loaded, when its header already shows it."""
     projector: ProjectorFile | None = None
     """With which the model sees pictures."""
+    quantization: str | None = None
+    """The form of most of its weights: "Q4_K", "F16", ..."""
+    shape: ModelShape | None = None
+    """None while the file cannot be read."""
+    template: str | None = None
+    """Its chat template."""
 
 
 def projector_fits(name: str, model_id: str) -> int | None:

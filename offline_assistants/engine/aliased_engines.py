@@ -7,7 +7,7 @@ from contextlib import aclosing
 
 from offline_assistants.domain.model_aliases import ModelAliases
 from offline_assistants.errors import ModelNotFound, RequestError
-from offline_assistants.ports import Chat, Delta, Engines, ModelInfo, RawPrompt, SamplingParams
+from offline_assistants.ports import Chat, Delta, Engines, LoadedModel, ModelInfo, RawPrompt, SamplingParams
 
 
 class AliasedEngines:
@@ -54,6 +54,22 @@ class AliasedEngines:
 
     async def list_models(self) -> list[ModelInfo]:
         return await self._engines.list_models()
+
+    async def list_loaded(self) -> list[LoadedModel]:
+        return await self._engines.list_loaded()
+
+    async def unload(self, model: str) -> None:
+        await self._engines.unload((await self.find(model)).model_id)
+
+    async def check_names(self) -> None:
+        """Raises RequestError when the default model, or what an alias stands for, is not here."""
+        known = [each.model_id for each in await self._engines.list_models()]
+        named = {"--default-model": self._default_model}
+        named |= {f"--model-aliases {alias.pattern}={alias.target}": alias.target for alias in self._aliases.entries if not alias.is_for_embeddings}
+        for option, target in named.items():
+            if target is not None and target not in known:
+                there_are = f"There are: {', '.join(known)}." if known else "There is none: put a GGUF file into the models folder."
+                raise RequestError(f"{option}: there is no model '{target}' on this machine. {there_are}")
 
     async def remove(self, model: str) -> None:
         """Raises RequestError for an alias: what it stands for is removed by its own name."""

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+import math
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Protocol, Self
 
+from offline_assistants.domain.model_memory import MemoryNeed, memory_need
 from offline_assistants.domain.models import ModelFile
 from offline_assistants.engine.llama_engine import LlamaEngine
 from offline_assistants.engine.options import EngineOptions
 from offline_assistants.engine.wire import Loaded
 from offline_assistants.errors import EngineBusy, ModelNotFound, ModelNotLoaded
-from offline_assistants.ports import Chat, Delta, ModelInfo, RawPrompt, SamplingParams
+from offline_assistants.machine import free_memory, mapped_memory, resident_memory
+from offline_assistants.ports import Chat, Delta, LoadedModel, ModelInfo, RawPrompt, SamplingParams
 
 
 class ModelFiles(Protocol):
@@ -37,16 +41,31 @@ class ModelFiles(Protocol):
 class EnginePool:
     """Loads a model when it is first asked for, one worker process each. An async context manager: leaving it ends the workers."""
 
-    def __init__(self, files: ModelFiles, options: EngineOptions | None = None, *, max_loaded: int = 1) -> None:
-        """`max_loaded`: models in memory at once. One more pushes out the one that was idle for the longest time."""
+    def __init__(
+        self,
+        files: ModelFiles,
+        options: EngineOptions | None = None,
+        *,
+        max_loaded: int = 1,
+        max_memory_bytes: int | None = None,
+        keep_alive_s: float = math.inf,
+        free_memory: Callable[[], int | None] = free_memory,
+    ) -> None:
+        """`max_loaded`: models in memory at once. One more pushes out the one that was idle for the longest time.
+
+        `max_memory_bytes`: what they may take in all; None: what is free when one is loaded. `keep_alive_s`: how long an idle one stays.
+        """
         self._files = files
         self._options = options or EngineOptions()
         self._max_loaded = max(1, max_loaded)
+        self._max_memory_bytes = max_memory_bytes
+        self._keep_alive_s = keep_alive_s
+        self._free_memory = free_memory
         self._disk = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model files")
         self._loading = asyncio.Lock()
-        self._engines: dict[str, LlamaEngine] = {}
+        self._seats: dict[str, _Seat] = {}
         """Loaded or loading; the one that was used last is at the end."""
-        self._num_users: dict[str, int] = {}
+        self._leaving: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
         return self
@@ -56,14 +75,17 @@ class EnginePool:
 
     async def close(self) -> None:
         """Ends all workers. Whoever still waits gets EngineError."""
-        await asyncio.gather(*(engine.close() for engine in self._engines.values()))
-        self._engines.clear()
+        seats = [*self._seats.values()]
+        self._seats.clear()
+        for seat in seats:
+            seat.stop_waiting()
+        await asyncio.gather(*(seat.engine.close() for seat in seats), *self._leaving)
         self._disk.shutdown()
 
     @property
     def process_ids(self) -> list[int]:
         """Of the workers that run."""
-        return [process_id for engine in self._engines.values() if (process_id := engine.process_id) is not None]
+        return [process_id for seat in self._seats.values() if (process_id := seat.engine.process_id) is not None]
 
     # ── The port ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -82,7 +104,8 @@ class EnginePool:
 
     async def load(self, model: str) -> ModelInfo:
         async with self._use(model) as engine:
-            return _loaded_info(engine.model, await engine.load())
+            await engine.load()
+            return self._describe(engine.model)
 
     async def list_models(self) -> list[ModelInfo]:
         return [self._describe(file) for file in await self._list_files()]
@@ -90,52 +113,104 @@ class EnginePool:
     async def find(self, model: str) -> ModelInfo:
         return self._describe(await self._find(model))
 
+    async def list_loaded(self) -> list[LoadedModel]:
+        now = time.monotonic()
+        return [seat.describe(now, self._keep_alive_s) for seat in self._seats.values()]
+
+    async def unload(self, model: str) -> None:
+        async with self._loading:
+            await self._find(model)
+            await self._take_out(model)
+
     async def remove(self, model: str) -> None:
         async with self._loading:
             file = await self._find(model)
-            if self._num_users.get(model):
-                raise EngineBusy(f"The model '{model}' is answering. Remove it when its answers have ended.")
-            engine = self._engines.pop(model, None)
-            try:
-                await asyncio.get_running_loop().run_in_executor(self._disk, self._files.remove, file)
-            finally:
-                if engine is not None:
-                    await engine.close()
+            await self._take_out(model, deleting=file)
+
+    async def _take_out(self, model: str, *, deleting: ModelFile | None = None) -> None:
+        seat = self._seats.get(model)
+        if seat is not None and seat.num_users:
+            raise EngineBusy(f"The model '{model}' is answering. Try again when its answers have ended.")
+        self._seats.pop(model, None)
+        try:
+            if deleting is not None:
+                await asyncio.get_running_loop().run_in_executor(self._disk, self._files.remove, deleting)
+        finally:
+            if seat is not None:
+                seat.stop_waiting()
+                await seat.engine.close()
 
     def _describe(self, file: ModelFile) -> ModelInfo:
-        engine = self._engines.get(file.model_id)
-        if engine is not None and engine.loaded is not None:
-            return _loaded_info(file, engine.loaded)
+        seat = self._seats.get(file.model_id)
+        need = self._need(file)
+        if seat is not None and seat.engine.loaded is not None:
+            return replace(_loaded_info(file, seat.engine.loaded), memory_bytes=need.total if need else None)
         expected = None if file.context_tokens is None else min(file.context_tokens, self._options.max_context_tokens)
-        return _info(file, expected)
+        return replace(_info(file, expected), memory_bytes=need.total if need else None)
 
     # ── Loading ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     @asynccontextmanager
     async def _use(self, model: str) -> AsyncGenerator[LlamaEngine]:
         """The model's engine, loaded, and kept in memory until the block ends."""
-        engine = self._engines.get(model) or await self._make(model)
-        self._num_users[model] = self._num_users.get(model, 0) + 1
-        self._engines[model] = self._engines.pop(model)
+        seat = self._seats.get(model) or await self._make(model)
+        seat.begin()
+        self._seats[model] = self._seats.pop(model)
         try:
-            yield engine
+            yield seat.engine
         except ModelNotLoaded:
             # Whoever asks next looks the file up again: it may have been replaced.
-            if self._engines.get(model) is engine:
-                del self._engines[model]
+            if self._seats.get(model) is seat:
+                del self._seats[model]
             raise
         finally:
-            self._num_users[model] -= 1
+            seat.end()
+            if not seat.num_users and self._seats.get(model) is seat and self._keep_alive_s < math.inf:
+                seat.wait(self._keep_alive_s, self._leave)
 
-    async def _make(self, model: str) -> LlamaEngine:
+    async def _make(self, model: str) -> _Seat:
         async with self._loading:
-            if model in self._engines:
-                return self._engines[model]
+            if model in self._seats:
+                return self._seats[model]
             file = await self._find(model)
-            while len(self._engines) >= self._max_loaded:
+            while len(self._seats) >= self._max_loaded:
                 await self._unload_one()
-            engine = self._engines[model] = LlamaEngine(file, self._options, verify=self._verify)
-            return engine
+            need = self._need(file)
+            while need is not None and (room := self._room()) is not None and need.total > room:
+                if all(seat.num_users for seat in self._seats.values()):
+                    raise ModelNotLoaded(_no_room(file, need, room, options=self._options, is_budget=self._max_memory_bytes is not None))
+                await self._unload_one()
+            seat = self._seats[model] = _Seat(LlamaEngine(file, self._options, verify=self._verify), need.total if need else 0)
+            return seat
+
+    def _need(self, file: ModelFile) -> MemoryNeed | None:
+        """None when the file does not tell."""
+        if file.shape is None or file.problem is not None:
+            return None
+        context = min(file.context_tokens or self._options.max_context_tokens, self._options.max_context_tokens)
+        return memory_need(
+            file.shape,
+            kv_tokens=max(self._options.max_kv_tokens or 2 * context, context),
+            batch_tokens=self._options.max_step_tokens + self._options.max_running,
+            num_outputs=self._options.max_running,
+            more_weights=file.projector.size_bytes if file.projector else 0,
+        )
+
+    def _room(self) -> int | None:
+        """Bytes that one more model may take. None when nothing tells."""
+        if self._max_memory_bytes is not None:
+            return self._max_memory_bytes - sum(seat.need_bytes for seat in self._seats.values())
+        free = self._free_memory()
+        if free is None:
+            return None
+        # Of a loaded model the kernel calls the weights free that it reads from their file, and of one that loads it knows nothing yet.
+        return free - sum(mapped_memory(seat.engine.process_id or 0) if seat.engine.loaded else seat.need_bytes for seat in self._seats.values())
+
+    def _leave(self, model: str) -> None:
+        seat = self._seats.pop(model)
+        leaving = asyncio.get_running_loop().create_task(seat.engine.close())
+        self._leaving.add(leaving)
+        leaving.add_done_callback(self._leaving.discard)
 
     async def _find(self, model: str) -> ModelFile:
         files = await self._list_files()
@@ -145,16 +220,70 @@ class EnginePool:
         raise ModelNotFound.named(model, [file.model_id for file in files])
 
     async def _unload_one(self) -> None:
-        idle = next((model for model in self._engines if not self._num_users.get(model)), None)
+        idle = next((model for model, seat in self._seats.items() if not seat.num_users), None)
         if idle is None:
             raise EngineBusy(f"Another model is in use, and only {self._max_loaded} may be loaded at once. Try again in a moment, or raise the limit.")
-        await self._engines.pop(idle).close()
+        await self._take_out(idle)
 
     async def _verify(self, file: ModelFile) -> None:
         await asyncio.get_running_loop().run_in_executor(self._disk, self._files.verify, file)
 
     async def _list_files(self) -> list[ModelFile]:
         return await asyncio.get_running_loop().run_in_executor(self._disk, self._files.list_files)
+
+
+@dataclass(slots=True)
+class _Seat:
+    """A place in memory with a model in it."""
+
+    engine: LlamaEngine
+    need_bytes: int
+    num_users: int = 0
+    used_at: float = 0.0
+    leaving: asyncio.TimerHandle | None = None
+
+    def begin(self) -> None:
+        self.num_users += 1
+        self.stop_waiting()
+
+    def end(self) -> None:
+        self.num_users -= 1
+        self.used_at = time.monotonic()
+
+    def wait(self, seconds: float, leave: Callable[[str], None]) -> None:
+        """Leave after so long, unless somebody comes."""
+        self.stop_waiting()
+        self.leaving = asyncio.get_running_loop().call_later(seconds, leave, self.engine.model.model_id)
+
+    def stop_waiting(self) -> None:
+        if self.leaving is not None:
+            self.leaving.cancel()
+            self.leaving = None
+
+    def describe(self, now: float, keep_alive_s: float) -> LoadedModel:
+        process_id = self.engine.process_id
+        idle_s = None if self.num_users else now - self.used_at
+        return LoadedModel(
+            self.engine.model.model_id,
+            process_id,
+            memory_bytes=resident_memory(process_id) if process_id else 0,
+            num_requests=self.num_users,
+            idle_s=idle_s,
+            leaves_in_s=None if idle_s is None or keep_alive_s == math.inf else max(0.0, keep_alive_s - idle_s),
+        )
+
+
+def _no_room(file: ModelFile, need: MemoryNeed, room: int, *, options: EngineOptions, is_budget: bool) -> str:
+    """What there is, what it takes, and what to do."""
+    parts = f"weights {_gb(need.weights)}, a context of {options.max_context_tokens} tokens {_gb(need.context)}, buffers {_gb(need.buffers)}"
+    there = "left of --max-model-memory-bytes" if is_budget else "free"
+    advice = "Serve it with less --context-tokens, close other programs, or take a smaller model or quantization."
+    override = f"If it fits all the same, say so: --max-model-memory-bytes {math.ceil(need.total * 1.2 / 1e9)}000000000."
+    return f"The model '{file.model_id}' needs about {_gb(need.total)} of memory ({parts}), and {_gb(max(0, room))} are {there}. {advice} {override}"
+
+
+def _gb(num_bytes: int) -> str:
+    return f"{num_bytes / 1e9:.1f} GB"
 
 
 def _loaded_info(file: ModelFile, loaded: Loaded) -> ModelInfo:
@@ -172,4 +301,8 @@ def _info(file: ModelFile, context_tokens: int | None) -> ModelInfo:
         file_name=file.path.name,
         is_packaged=file.sha256 is not None,
         is_damaged=file.problem is not None,
+        problem=file.problem,
+        architecture=file.architecture,
+        quantization=file.quantization,
+        has_projector=file.projector is not None,
     )

@@ -15,6 +15,7 @@ from offline_assistants.ports import (
     Chat,
     Delta,
     Finished,
+    LoadedModel,
     ModelInfo,
     RawPrompt,
     SamplingParams,
@@ -178,6 +179,12 @@ class ScriptedEngine:
     async def find(self, model: str) -> ModelInfo:
         self._check(model)
         return self._info(model)
+
+    async def list_loaded(self) -> list[LoadedModel]:
+        return [LoadedModel(model, process_id=None, memory_bytes=0, num_requests=0, idle_s=0, leaves_in_s=None) for model in self.models]
+
+    async def unload(self, model: str) -> None:
+        self._check(model)
 
     async def remove(self, model: str) -> None:
         self._check(model)

@@ -9,6 +9,7 @@ import openai
 import pytest
 from openai.types.beta import Thread
 
+from offline_assistants.errors import RequestError
 from offline_assistants.testing.scripted_engine import ScriptedEngine
 from tests.api.conftest import LiveServer
 
@@ -80,3 +81,15 @@ def test_a_parameter_without_effect_is_named_in_a_header(client: openai.OpenAI, 
     plain = client.beta.assistants.with_raw_response.create(model="scripted")
 
     assert [answer.headers.get("x-ignored-parameters") for answer in (created, run, plain)] == ["reasoning_effort", "reasoning_effort", None]
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"default_model": "big"}, "--default-model: there is no model 'big'"),
+        ({"model_aliases": ["gpt-*=qwen"]}, r"--model-aliases gpt-\*=qwen: .* There are: scripted"),
+    ],
+)
+def test_a_name_in_the_settings_that_leads_nowhere_is_said_at_start(tmp_path: Path, settings: dict[str, object], said: str) -> None:
+    with pytest.raises(RequestError, match=said):
+        LiveServer(tmp_path / "data", settings=settings).try_to_open()

@@ -14,8 +14,8 @@ from offline_assistants.errors import ModelNotLoaded, RequestError
 from tests.tiny_projector import write_projector
 
 
-def gguf(context_tokens: int = 2048, kind: str = "model") -> bytes:
-    """The head of a GGUF file; no tensors."""
+def gguf(context_tokens: int = 2048, kind: str = "model", **more: int) -> bytes:
+    """A whole GGUF file without tensors; `more`: further numbers of its architecture."""
 
     def text(value: str) -> bytes:
         return struct.pack("<Q", len(value)) + value.encode()
@@ -26,8 +26,9 @@ def gguf(context_tokens: int = 2048, kind: str = "model") -> bytes:
         text("general.type") + struct.pack("<I", 8) + text(kind),
         tags,
         text("llama.context_length") + struct.pack("<II", 4, context_tokens),
-        text("tokenizer.ggml.tokens") + struct.pack("<IIQ", 9, 8, 10**12),
+        text("tokenizer.ggml.tokens") + struct.pack("<IIQ", 9, 8, 2) + text("a") + text("b"),
     ]
+    values += [text(f"llama.{name}") + struct.pack("<II", 4, value) for name, value in more.items()]
     return b"GGUF" + struct.pack("<IQQ", 3, 0, len(values)) + b"".join(values)
 
 
@@ -93,8 +94,57 @@ def test_a_damaged_file_is_listed_and_refused(models: Path, no_packages: Path, c
 
     (model,) = catalog.list_files()
 
-    with pytest.raises(ModelNotLoaded, match=r"bad\.gguf is damaged: it"):
+    with pytest.raises(ModelNotLoaded, match=r"bad\.gguf cannot be used: it"):
         catalog.verify(model)
+
+
+@pytest.mark.parametrize("length", [7, 60, -1])
+def test_a_model_that_was_cut_off_is_listed_with_what_is_wrong(tmp_path: Path, models: Path, no_packages: Path, length: int):
+    # A projector's file under another name: it has weights.
+    whole = write_projector(tmp_path / "mmproj.gguf").read_bytes().replace(b"clip", b"blip").replace(b"general.type", b"general.kind")
+    write(models / "whole.gguf", whole)
+    write(models / "cut.gguf", whole[:length])
+
+    found = {model.model_id: model.problem for model in Catalog(models, catalog_path=no_packages).list_files()}
+
+    assert found["whole"] is None
+    assert str(found["cut"]).startswith("it ends in the middle of its ")
+
+
+def test_a_model_that_lacks_a_part_says_which(models: Path, no_packages: Path):
+    for part in (2, 3):
+        write(models / f"huge-0000{part}-of-00004.gguf", gguf())
+
+    (model,) = Catalog(models, catalog_path=no_packages).list_files()
+
+    assert (model.model_id, model.problem) == ("huge", "part 1 of 4 is missing")
+
+
+def test_an_embedding_model_answers_no_chats_and_says_so(models: Path, no_packages: Path):
+    write(models / "embedder.gguf", gguf(pooling_type=2))
+    catalog = Catalog(models, catalog_path=no_packages)
+
+    with pytest.raises(ModelNotLoaded, match=r"it is an embedding model, which gives vectors and no text\.$"):
+        catalog.verify(catalog.list_files()[0])
+
+
+def test_a_link_whose_file_is_gone_is_listed_with_what_is_wrong(models: Path, no_packages: Path):
+    models.mkdir()
+    (models / "away.gguf").symlink_to("/nowhere.gguf")
+
+    (model,) = Catalog(models, catalog_path=no_packages).list_files()
+
+    assert model.problem == "the file that it leads to is gone"
+
+
+def test_the_header_tells_how_much_memory_a_context_takes(models: Path, no_packages: Path):
+    numbers = {"block_count": 30, "embedding_length": 576, "attention.head_count": 9, "attention.head_count_kv": 3}
+    write(models / "m.gguf", gguf(**numbers))
+
+    (model,) = Catalog(models, catalog_path=no_packages).list_files()
+
+    assert model.shape is not None
+    assert (model.shape.kv_values_per_token, model.shape.num_vocab) == (30 * 3 * (64 + 64), 2)
 
 
 def test_the_same_name_twice_is_one_model_and_the_first_folder_wins(tmp_path: Path, models: Path, no_packages: Path):
