@@ -13,20 +13,24 @@ import logging
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from offline_assistants.domain.file_types import unsearchable
+from offline_assistants.domain.forgetting import without_file
 from offline_assistants.domain.ids import Clock, Ids
 from offline_assistants.domain.objects import (
+    ApiObject,
     Assistant,
     Attributes,
     ChunkingStrategy,
-    CodeInterpreterResources,
     ExpiresAfter,
     File,
     FileError,
+    Message,
+    RunStep,
     StaticChunkingStrategy,
     Thread,
+    Upload,
     VectorStore,
     VectorStoreFile,
     VectorStoreFileBatch,
@@ -67,7 +71,8 @@ SUPPORTED_FILES = "https://platform.openai.com/docs/assistants/tools/file-search
 MAX_SEARCHED_BYTES = 512 * 1024 * 1024
 MAX_SEARCHED_TOKENS = 5_000_000
 
-Holder = TypeVar("Holder", Assistant, Thread)
+_HOLDERS: tuple[type[ApiObject], ...] = (Assistant, Thread, RunStep, Message, Upload)
+"""What may have something of a file beside the vector stores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -393,14 +398,16 @@ class Ingestion:
         await self._forget([(await self._store.commit([removing]))[removing]])
 
     async def delete_file(self, file: File) -> None:
-        """Delete an uploaded file: out of every vector store, and out of every list of an assistant's or a thread's. Raises NotFound."""
+        """Delete an uploaded file: out of every vector store, and what assistants, threads, steps, messages and uploads have of it. Raises NotFound."""
         deleting = DeleteFile(file.id, unknown_file(file.id))
-        rows = (await self._store.commit([deleting, await self._dropping(Assistant, file.id), await self._dropping(Thread, file.id)]))[deleting]
+        rows = (await self._store.commit([deleting, *await self._forgetting(file.id)]))[deleting]
         await self._blobs.delete(file.digest)
         await self._forget(rows)
+        await self._store.commit(await self._forgetting(file.id))  # what was written while we looked; from now on nothing can be
 
-    async def _dropping(self, kind: type[Holder], file_id: str) -> UpdateEach[Holder]:
-        return UpdateEach(kind, await self._store.mentions(kind, file_id), lambda holder: _without(holder, file_id))
+    async def _forgetting(self, file_id: str) -> list[Change[Any]]:
+        """In every object that names a file, what it has of the file goes."""
+        return [UpdateEach(kind, await self._store.mentions(kind, file_id), lambda obj: without_file(obj, file_id)) for kind in _HOLDERS]
 
     async def remove_store(self, store_id: str) -> None:
         """Delete a vector store with all texts and vectors. The uploaded files stay. Raises NotFound."""
@@ -485,11 +492,3 @@ def _resolved(chunking: ChunkingStrategy | None) -> StaticChunkingStrategy:
             code="invalid_value",
         )
     return strategy
-
-
-def _without(holder: Holder, file_id: str) -> Holder:
-    if file_id not in holder.tool_resources.code_file_ids():
-        return holder
-    kept = [each for each in holder.tool_resources.code_file_ids() if each != file_id]
-    resources = holder.tool_resources.model_copy(update={"code_interpreter": CodeInterpreterResources(file_ids=kept)})
-    return holder.model_copy(update={"tool_resources": resources})

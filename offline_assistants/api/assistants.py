@@ -77,9 +77,11 @@ async def modify_assistant(assistant_id: str, body: ModifyAssistant, parts: Part
         fields.pop("model", None)
     old = await get_assistant(parts, assistant_id)
     plan = await plan_resources(parts, body.tool_resources, tools=fields.get("tools", old.tools), old=old.tool_resources)
-    if plan.resources != old.tool_resources:
-        fields["tool_resources"] = plan.resources
-    update = Update(Assistant, assistant_id, lambda assistant: assistant.model_copy(update=fields), unknown_assistant(assistant_id))
+
+    def modified(now: Assistant) -> Assistant:
+        return now.model_copy(update={**fields, "tool_resources": plan.onto(now.tool_resources, old=old.tool_resources)})
+
+    update = Update(Assistant, assistant_id, modified, unknown_assistant(assistant_id))
     done = await parts.store.commit([*plan.changes, update], require=plan.require)
     plan.start(parts.ingestion)
     response.headers.update(ignored_header("modifyAssistant", body))

@@ -50,6 +50,16 @@ class ResourcesPlan:
         for plan in self.stores:
             ingestion.start(plan)
 
+    def onto(self, now: ToolResources, *, old: ToolResources) -> ToolResources:
+        """The plan, which was made on top of `old`, as a change of what is there `now`: a file that was deleted in between does not come back."""
+        fields = {name: getattr(self.resources, name) for name in ("code_interpreter", "file_search")}
+        changed = {name: value for name, value in fields.items() if value != getattr(old, name)}
+        if changed.get("code_interpreter") is not None:
+            gone = set(old.code_file_ids()) - set(now.code_file_ids())
+            kept = [file_id for file_id in self.resources.code_file_ids() if file_id not in gone]
+            changed["code_interpreter"] = CodeInterpreterResources(file_ids=kept)
+        return now.model_copy(update=changed)
+
 
 def unknown_vector_store(vector_store_id: str) -> NotFound:
     return NotFound(f"Vector store with id ['{vector_store_id}'] not found.")

@@ -65,11 +65,9 @@ async def plan_messages(parts: Parts, thread: Thread, bodies: list[CreateMessage
     messages = [new_message(parts, thread.id, body) for body in bodies]
     plan.require.append(Exists(Thread, thread.id, unknown_thread(thread.id)))
     if plan.resources != thread.tool_resources:
-        resources = {name: getattr(plan.resources, name) for name in ("code_interpreter", "file_search")}
-        changed = {name: value for name, value in resources.items() if value != getattr(thread.tool_resources, name)}
 
-        def attach(old: Thread) -> Thread:
-            return old.model_copy(update={"tool_resources": old.tool_resources.model_copy(update=changed)})
+        def attach(now: Thread) -> Thread:
+            return now.model_copy(update={"tool_resources": plan.onto(now.tool_resources, old=thread.tool_resources)})
 
         plan.changes.append(Update(Thread, thread.id, attach))
     plan.changes += [Put(message) for message in messages]
@@ -104,9 +102,11 @@ async def modify_thread(thread_id: str, body: ModifyThread, parts: PartsDep) -> 
         old = await get_thread(parts, thread_id)
         plan = await plan_resources(parts, body.tool_resources, old=old.tool_resources)
         fields: dict[str, Any] = {"metadata": body.metadata or {}} if "metadata" in body.model_fields_set else {}
-        if body.tool_resources is not None:
-            fields["tool_resources"] = plan.resources
-        update = Update(Thread, thread_id, lambda thread: thread.model_copy(update=fields), unknown_thread(thread_id))
+
+        def modified(now: Thread) -> Thread:
+            return now.model_copy(update={**fields, "tool_resources": plan.onto(now.tool_resources, old=old.tool_resources)})
+
+        update = Update(Thread, thread_id, modified, unknown_thread(thread_id))
         done = await parts.store.commit([*plan.changes, update], require=plan.require)
     plan.start(parts.ingestion)
     return done[update].wire()

@@ -262,9 +262,17 @@ class FileCitation(Sparse):
     file_name: str | None = None
     """Extension."""
     page: int | None = None
-    """Extension: page of the original, from 1."""
-    quote_start: int | None = None
-    """Extension: where the quote begins in the file's canonical text, in characters."""
+    """Extension: the page that the quote begins on, or the sheet of a workbook, from 1."""
+    slide: int | None = None
+    """Extension: in place of `page` where the file is a presentation, from 1."""
+    start_char: int | None = None
+    """Extension: where the quote begins in the file's canonical text, in characters. GET /v1/vector_stores/{id}/files/{file_id}/content gives this text."""
+    end_char: int | None = None
+    """Extension: where it ends; that text from `start_char` to here is the quote."""
+
+    def without_text(self) -> FileCitation:
+        """What is left when the file is deleted."""
+        return FileCitation(file_id=self.file_id, quote="")
 
 
 class FileCitationAnnotation(Shape):

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from offline_assistants.domain.file_types import KINDS, Kind, ending
 from offline_assistants.domain.objects import FileCitation, FileCitationAnnotation
 from offline_assistants.file_search.attribution import Evidence, Support
 from offline_assistants.file_search.passages import Passage, page_at
@@ -42,13 +43,26 @@ class Citation:
         return self.passage.marker
 
     @property
+    def quote_end(self) -> int:
+        return self.quote_start + len(self.quote)
+
+    @property
     def page(self) -> int | None:
-        """The page that the quote begins on."""
+        """The page, slide or sheet that the quote begins on."""
         return page_at(self.passage.sections, self.quote_start)
 
     def annotation(self, start_index: int) -> FileCitationAnnotation:
         """For a marker that stands at `start_index` of the message's text."""
-        citation = FileCitation(file_id=self.passage.file_id, quote=self.quote, file_name=self.passage.file_name, page=self.page, quote_start=self.quote_start)
+        is_slide = KINDS.get(ending(self.passage.file_name)) is Kind.SLIDES
+        citation = FileCitation(
+            file_id=self.passage.file_id,
+            quote=self.quote,
+            file_name=self.passage.file_name,
+            page=None if is_slide else self.page,
+            slide=self.page if is_slide else None,
+            start_char=self.quote_start,
+            end_char=self.quote_end,
+        )
         return FileCitationAnnotation(text=self.marker, start_index=start_index, end_index=start_index + len(self.marker), file_citation=citation)
 
 

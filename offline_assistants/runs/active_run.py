@@ -141,9 +141,9 @@ class ActiveRun:
             calls = step.step_details.tool_calls if isinstance(step.step_details, ToolCallsDetails) else []
             details = ToolCallsDetails(tool_calls=[_answered(call, outputs) for call in calls])
             step = self._completed_step({"step_details": details})
-            await self._save(PutAlways(step), PutAlways(run))
+            closing = await self._save_closed([StreamEvent("thread.run.step.completed", step)], PutAlways(run))
             self.run, self.step = run, None
-            self.stream.publish(StreamEvent("thread.run.step.completed", step), announcement)
+            self.stream.publish(*closing, announcement)
             return run
 
     @_uninterrupted
@@ -246,9 +246,9 @@ class ActiveRun:
         """Every call of the open step has its result."""
         async with self._lock:
             step = self._completed_step({"step_details": ToolCallsDetails(tool_calls=tool_calls), "usage": usage})
-            await self._save(PutAlways(step))
+            closing = await self._save_closed([StreamEvent("thread.run.step.completed", step)])
             self.step = None
-            self.stream.publish(StreamEvent("thread.run.step.completed", step))
+            self.stream.publish(*closing)
 
     def _completed_step(self, fields: dict[str, Any]) -> RunStep:
         return self._open_step().model_copy(update={**fields, "status": "completed", "completed_at": self._now()})

@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Protocol, TypeVar, cast
 
-from offline_assistants.domain.objects import ApiObject, RootObject, Run
+from offline_assistants.domain.forgetting import searched_files, without_file
+from offline_assistants.domain.objects import ApiObject, File, RootObject, Run
 from offline_assistants.errors import OfflineAssistantsError, RequestError, RunIsActive
 from offline_assistants.store.tables import TABLES, ActiveRun, Equal, Name, T, root_of
 
@@ -290,15 +291,18 @@ class PutAlways(Put[T]):
 
 @dataclass(frozen=True, eq=False)
 class Close(PutAlways[T]):
-    """PutAlways of what a run has had open: its metadata, which a client may have changed meanwhile, stays as it is."""
+    """PutAlways of what a run has had open. Its metadata, which a client may have changed meanwhile, stays as it is; what it has of deleted files goes."""
 
     @property
     def reads(self) -> tuple[Name, ...]:
-        return ((type(self.obj), self.obj.key),)
+        return ((type(self.obj), self.obj.key), *((File, file_id) for file_id in searched_files(self.obj)))
 
     def stage(self, draft: Draft) -> T:
         old = draft.get(type(self.obj), self.obj.key)
         obj = self.obj if old is None else self.obj.model_copy(update={"metadata": getattr(old, "metadata", {})})
+        for file_id in searched_files(obj):
+            if not draft.is_taken(File, file_id):
+                obj = cast("T", without_file(obj, file_id))
         draft.put(obj)
         return obj
 

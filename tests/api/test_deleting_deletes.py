@@ -12,6 +12,7 @@ from typing import Any
 import openai
 import pytest
 from openai.types.beta import Assistant
+from openai.types.beta.threads import Run
 
 from offline_assistants.domain.objects import VectorStore
 from offline_assistants.file_search.search_index import Question, SearchIndex
@@ -82,6 +83,15 @@ def a_file(client: openai.OpenAI, text: str) -> Callable[[], object]:
     return lambda: client.files.delete(file.id)
 
 
+def a_file_that_came_in_parts(client: openai.OpenAI, text: str) -> Callable[[], object]:
+    content = f"It says {text}.".encode()
+    upload = client.uploads.create(bytes=len(content), filename=f"{text}.txt", mime_type="text/plain", purpose="assistants")
+    part = client.uploads.parts.create(upload.id, data=content)
+    file = client.uploads.complete(upload.id, part_ids=[part.id]).file
+    assert file
+    return lambda: client.files.delete(file.id)
+
+
 def a_vector_store(client: openai.OpenAI, text: str) -> Callable[[], object]:
     """Its texts go with it; the uploaded file is the client's, and is deleted here as well."""
     file = client.files.create(file=("a.txt", f"It says {text}.".encode()), purpose="assistants")
@@ -104,7 +114,7 @@ def a_file_in_a_vector_store(client: openai.OpenAI, text: str) -> Callable[[], o
 
 
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize("make", [a_message, a_thread, an_assistant, a_file, a_vector_store, a_file_in_a_vector_store])
+@pytest.mark.parametrize("make", [a_message, a_thread, an_assistant, a_file, a_file_that_came_in_parts, a_vector_store, a_file_in_a_vector_store])
 def test_the_text_of_what_is_deleted_is_nowhere(server: LiveServer, client: openai.OpenAI, make: Callable[[openai.OpenAI, str], Callable[[], object]]) -> None:
     text = "Zx81-quartz-lantern"
     delete = make(client, text)
@@ -112,6 +122,62 @@ def test_the_text_of_what_is_deleted_is_nowhere(server: LiveServer, client: open
 
     delete()
 
+    assert is_forgotten(text, server)
+
+
+def searched(client: openai.OpenAI, engine: ScriptedEngine, file_id: str, *, says: str) -> Run:
+    """A run of a thread that has the file, found what is in it, and says something."""
+    store = client.vector_stores.create(file_ids=[file_id])
+    wait_until(lambda: client.vector_stores.retrieve(store.id).file_counts.completed == 1)
+    assistant = client.beta.assistants.create(model="scripted", tools=[{"type": "file_search"}])
+    thread = client.beta.threads.create(messages=[{"role": "user", "content": "Where?"}], tool_resources={"file_search": {"vector_store_ids": [store.id]}})
+    engine.will_call("file_search", '{"query": "northern cellar"}')
+    engine.will_say(says)
+    return client.beta.threads.runs.create_and_poll(thread_id=thread.id, assistant_id=assistant.id, poll_interval_ms=20)
+
+
+@pytest.mark.timeout(60)
+def test_what_a_thread_found_in_a_file_goes_with_it_and_the_thread_goes_on(server: LiveServer, client: openai.OpenAI, engine: ScriptedEngine) -> None:
+    text = "Zx81-quartz-lantern"
+    file = client.files.create(file=(f"{text}.md", f"# On {text}\n\nThe lamp {text} hangs in the northern cellar.".encode()), purpose="assistants")
+    run = searched(client, engine, file.id, says="The lamp hangs in the northern cellar.")
+    [message] = client.beta.threads.messages.list(run.thread_id, run_id=run.id).data
+    assert text in message.model_dump_json()
+
+    client.files.delete(file.id)
+
+    [message] = client.beta.threads.messages.list(run.thread_id, run_id=run.id).data
+    steps = client.beta.threads.runs.steps.list(run.id, thread_id=run.thread_id, include=["step_details.tool_calls[*].file_search.results[*].content"])
+    assert message.content[0].text.value.startswith("The lamp hangs in the northern cellar.【")
+    assert message.content[0].text.annotations[0].file_citation.to_dict() == {"file_id": file.id, "quote": ""}
+    assert text not in "".join(step.model_dump_json() for step in steps)
+    engine.will_say("As I said.")
+    again = client.beta.threads.runs.create_and_poll(thread_id=run.thread_id, assistant_id=run.assistant_id, poll_interval_ms=20)
+    assert again.status == "completed"
+    assert is_forgotten(text, server)
+
+
+@pytest.mark.timeout(60)
+def test_a_file_that_is_deleted_while_an_answer_quotes_it_is_not_quoted_when_the_answer_is_whole(
+    server: LiveServer, client: openai.OpenAI, engine: ScriptedEngine, assistant: Assistant
+) -> None:
+    text = "Zx81-quartz-lantern"
+    file = client.files.create(file=("a.md", f"The lamp {text} hangs in the northern cellar.".encode()), purpose="assistants")
+    store = client.vector_stores.create(file_ids=[file.id])
+    wait_until(lambda: client.vector_stores.retrieve(store.id).file_counts.completed == 1)
+    thread = client.beta.threads.create(messages=[{"role": "user", "content": "Where?"}], tool_resources={"file_search": {"vector_store_ids": [store.id]}})
+    engine.will_call("file_search", '{"query": "northern cellar"}')
+    engine.will_say("The lamp hangs in the northern cellar. It is").then_wait()
+    stream = client.beta.threads.runs.create(thread_id=thread.id, assistant_id=assistant.id, tools=[{"type": "file_search"}], stream=True)
+    run = next(event.data for event in stream if event.event == "thread.run.created")
+    next(event for event in stream if event.event == "thread.message.delta" and "【" in event.data.model_dump_json())
+
+    client.files.delete(file.id)
+    client.beta.threads.runs.cancel(run.id, thread_id=thread.id)
+
+    wait_until(lambda: client.beta.threads.runs.retrieve(run.id, thread_id=thread.id).status == "cancelled")
+    [message] = client.beta.threads.messages.list(thread.id, run_id=run.id).data
+    assert message.content[0].text.annotations[0].file_citation.to_dict() == {"file_id": file.id, "quote": ""}
     assert is_forgotten(text, server)
 
 

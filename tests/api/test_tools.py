@@ -198,7 +198,7 @@ def test_an_answer_from_a_document_cites_words_that_are_in_it(client: openai.Ope
     assert text.value.startswith("The llama paddock is closed from November to March.【")
     assert citation.quote in HANDBOOK
     assert "November to March" in citation.quote
-    assert HANDBOOK[citation.quote_start :].startswith(citation.quote)
+    assert HANDBOOK[citation.start_char : citation.end_char] == citation.quote
 
 
 def test_citations_stream_as_the_sdk_digests_them(client: openai.OpenAI, engine: ScriptedEngine, assistant: Assistant) -> None:

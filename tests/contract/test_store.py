@@ -18,6 +18,8 @@ from offline_assistants.domain.objects import (
     ApiObject,
     Assistant,
     File,
+    FileCitation,
+    FileCitationAnnotation,
     FunctionDefinition,
     FunctionTool,
     Message,
@@ -553,3 +555,19 @@ async def test_objects_are_listed_by_what_is_in_a_field_whatever_its_key(store: 
     page = await store.list_page(Thread, where={f"metadata.{key}": "yes"})
 
     assert [thread.id for thread in page.items] == ["thread_0"]
+
+
+def test_a_citation_of_before_has_its_start_under_the_name_of_today() -> None:
+    sql = load_migrations()[6]
+    citation = FileCitation(file_id="file-a", quote='"quote_start":7', start_char=12)
+    annotation = FileCitationAnnotation(text="【0:0†source】", start_index=0, end_index=12, file_citation=citation)
+    message = a_message(1).model_copy(update={"content": [TextPart(text=Text(value="", annotations=[annotation]))], "metadata": {"quote_start": "7"}})
+    before = message.model_dump_json().replace('"start_char"', '"quote_start"')
+
+    with duckdb.connect() as database:
+        database.execute("CREATE TABLE messages (doc VARCHAR)")
+        database.execute("INSERT INTO messages VALUES (?)", [before])
+        database.execute(sql)
+        [[after]] = database.execute("SELECT doc FROM messages").fetchall()
+
+    assert Message.model_validate_json(after) == message

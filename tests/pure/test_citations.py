@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -193,8 +194,17 @@ def test_an_annotation_is_what_a_client_expects():
         "file_name": "warranty.pdf",
         "quote": "Repairs take 10 working days on average.",
         "page": 4,
-        "quote_start": 1000 + WARRANTY.index("Repairs"),
+        "start_char": 1000 + WARRANTY.index("Repairs"),
+        "end_char": 1000 + WARRANTY.index("Repairs") + len("Repairs take 10 working days on average."),
     }
+
+
+def test_in_a_presentation_the_page_is_a_slide():
+    slides = replace(PASSAGES[0], file_name="Warranty.PPTX")
+
+    (found,) = citations("Repairs take 10 working days on average.", [slides])
+
+    assert (found.annotation(0).file_citation.slide, found.annotation(0).file_citation.page) == (4, None)
 
 
 def test_of_two_passages_that_say_the_same_the_first_is_cited():
