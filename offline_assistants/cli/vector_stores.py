@@ -33,8 +33,12 @@ async def _reindex(vector_store_ids: list[str]) -> bool:
             client.headers["OpenAI-Project"] = project
             there = [store["id"] async for store in listed(client, "/v1/vector_stores")]
             for store_id in there if not vector_store_ids else [each for each in there if each in vector_store_ids]:
-                num_failed += await _reindex_one(client, store_id)
                 missing.discard(store_id)
+                try:
+                    num_failed += await _reindex_one(client, store_id)
+                except OfflineAssistantsError as error:  # one that is busy, or was deleted meanwhile, is no reason to leave the others as they are
+                    console.print(f"{store_id}: {error.message}", highlight=False, markup=False, soft_wrap=True)
+                    num_failed += 1
     if missing:
         raise OfflineAssistantsError(f"There is no vector store {', '.join(sorted(missing))}.")
     return not num_failed

@@ -7,6 +7,8 @@ import json
 import os
 import random
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -20,6 +22,7 @@ from urllib.parse import urlsplit
 import openai
 import pytest
 
+from offline_assistants.documents.parser_process import ParserProcess
 from offline_assistants.domain.ids import Ids
 from offline_assistants.domain.objects import DEFAULT_PROJECT, ExpiresAfter, File, VectorStore, VectorStoreFile
 from offline_assistants.file_search.search_index import SearchIndex
@@ -445,3 +448,62 @@ async def test_files_wait_until_there_is_room_on_the_disk(tmp_path: Path) -> Non
 
 async def statuses(store: DuckDBStore) -> list[str]:
     return [row.status async for row in store.list_all(VectorStoreFile)]
+
+
+# ── Files that no parser can read, and stores that are busy ──────────────────────────────────────────────────────────
+
+
+class ReallyParsed(HashDocuments):
+    """Parses in the real child processes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._parser = ParserProcess(memory_bytes=512 << 20, timeout_s=60, max_text_chars=1_000_000, max_processes=2)
+
+    async def parse(self, filename: str, content: bytes) -> ParsedDocument:
+        return await self._parser.parse(filename, content)
+
+
+HOSTILE = {
+    "cut.pdf": (b"%PDF-1.7\n1 0 obj\n<<", "invalid_file", "damaged"),
+    "laughs.odt": (b"PK\x03\x04" + b"\0" * 200, "invalid_file", "damaged"),
+    "no\nending": (b"\x7fELF" + b"\0" * 64, "unsupported_file", "without an ending"),
+    "long.txt": (b"word " * 300_000, "invalid_file", "1,000,000"),
+    "empty.md": (b" \n ", "invalid_file", "no text"),
+}
+
+
+@pytest.mark.timeout(120)
+def test_hostile_files_fail_with_a_code_and_a_sentence_and_the_next_one_is_read(tmp_path: Path) -> None:
+    live = LiveServer(tmp_path / "data", documents=ReallyParsed()).start()
+    with openai.OpenAI(base_url=live.url, api_key="none", max_retries=0, timeout=30) as client:
+        names = {upload(client, content, name): name for name, (content, _, _) in HOSTILE.items()}
+        good = upload(client)
+        store = client.vector_stores.create()
+        batch = client.vector_stores.file_batches.create_and_poll(store.id, file_ids=[*names, good], poll_interval_ms=50)
+        rows = {row.id: row for row in client.vector_stores.files.list(store.id)}
+        found = client.vector_stores.search(store.id, query="llama paddock").data
+    live.stop()
+
+    assert counts_of(batch) == {"failed": len(HOSTILE), "completed": 1, "total": len(HOSTILE) + 1}
+    assert [result.file_id for result in found] == [good]
+    errors = {names[file_id]: rows[file_id].last_error for file_id in names}
+    for name, (_, code, words) in HOSTILE.items():
+        error = errors[name]
+        assert error is not None
+        assert (error.code, words in error.message, error.message[-1]) == (code, True, "."), (name, error)
+
+
+@pytest.mark.timeout(90)
+def test_a_store_that_is_busy_does_not_keep_others_from_being_indexed_anew(client: openai.OpenAI, server: LiveServer, documents: SlowDocuments) -> None:
+    idle = client.vector_stores.create()
+    client.vector_stores.files.create_and_poll(upload(client), vector_store_id=idle.id, poll_interval_ms=20)
+    busy, file_id = upload_while_parsing_waits(client, documents)
+    client.vector_stores.files.create(busy, file_id=file_id)
+
+    environment = {**os.environ, "OFFLINE_ASSISTANTS_DATA_DIR": str(server.data_dir), "NO_COLOR": "1", "COLUMNS": "200"}
+    command = [sys.executable, "-m", "offline_assistants", "vector-stores", "reindex", busy, idle.id]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+    assert (done.returncode, f"{idle.id}: 1 files indexed" in done.stdout, f"{busy}: " in done.stdout) == (1, True, True), done
+    assert "are in progress. Wait until they are done." in done.stdout
