@@ -20,6 +20,10 @@ class CacheIsFull(Exception):
     """No room for this batch; nothing of it was computed."""
 
 
+class Aborted(Exception):
+    """The batch was given up while it was computed, because nobody waits for it any more; nothing of it counts as computed."""
+
+
 @dataclass(slots=True)
 class Slot:
     slot_id: int

@@ -8,10 +8,12 @@ import itertools
 import logging
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -34,10 +36,17 @@ from offline_assistants.engine.wire import (
     read_reply,
     write_message,
 )
-from offline_assistants.errors import EngineBusy, EngineError, OfflineAssistantsError
+from offline_assistants.errors import EngineBusy, EngineError, ModelNotLoaded, OfflineAssistantsError
 from offline_assistants.ports import Chat, Delta, Finished, RawPrompt, SamplingParams
 
 _log = logging.getLogger(__name__)
+
+_ROOM = "Close other programs, serve with a smaller --context-tokens, or use a smaller model; the server's log may say more."
+
+
+@dataclass(frozen=True, slots=True)
+class Lost(Failed):
+    """The worker died before it answered."""
 
 
 class LlamaEngine:
@@ -50,6 +59,7 @@ class LlamaEngine:
         self._worker: _Worker | None = None
         self._starting: asyncio.Task[_Worker] | None = None
         self._num_generating = 0
+        self._is_closed = False
 
     @property
     def loaded(self) -> Loaded | None:
@@ -66,33 +76,49 @@ class LlamaEngine:
         return (await self._running_worker()).loaded
 
     async def generate(self, prompt: Chat | RawPrompt, sampling: SamplingParams) -> AsyncGenerator[Delta]:
-        """See ports.Engines. Raises EngineBusy when too many wait already."""
+        """See ports.Engines. Raises EngineBusy when too many wait already.
+
+        When the worker dies before it has said anything, the generation is begun once more: the caller only waits longer.
+        """
         if self._num_generating >= self._options.max_running + self._options.max_waiting:
             raise EngineBusy
         self._num_generating += 1
         try:
-            worker = await self._running_worker()
-            request_id = next(self._ids)
-            replies = worker.ask(Generate(request_id, prompt, sampling))
-            try:
-                while True:
-                    for delta in _deltas(await replies.get()):
-                        yield delta
-                        if isinstance(delta, Finished):
-                            return
-            finally:
-                worker.leave(request_id)
+            may_repeat = True
+            while True:
+                async with aclosing(self._attempt(prompt, sampling)) as replies:
+                    async for reply in replies:
+                        if isinstance(reply, Lost) and may_repeat and not self._is_closed:
+                            break
+                        for delta in _deltas(reply):
+                            yield delta
+                            if isinstance(delta, Finished):
+                                return
+                        may_repeat = False
+                may_repeat = False
         finally:
             self._num_generating -= 1
 
+    async def _attempt(self, prompt: Chat | RawPrompt, sampling: SamplingParams) -> AsyncGenerator[Reply]:
+        """What the worker says to it; ends only when it is closed."""
+        worker = await self._running_worker()
+        request_id = next(self._ids)
+        replies = worker.ask(Generate(request_id, prompt, sampling))
+        try:
+            while True:
+                yield await replies.get()
+        finally:
+            worker.leave(request_id)
+
     async def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        return await self._counts(CountTokens(next(self._ids), tuple(texts)))
+        return await self._counts(lambda request_id: CountTokens(request_id, tuple(texts)))
 
     async def measure(self, prompt: Chat | RawPrompt) -> int:
-        return (await self._counts(Measure(next(self._ids), prompt)))[0]
+        return (await self._counts(lambda request_id: Measure(request_id, prompt)))[0]
 
     async def close(self) -> None:
         """Ends the worker. Whoever still waits gets EngineError."""
+        self._is_closed = True
         if self._starting is not None:
             self._starting.cancel()
             await asyncio.wait([self._starting])
@@ -100,15 +126,20 @@ class LlamaEngine:
             worker, self._worker = self._worker, None
             await worker.close()
 
-    async def _counts(self, command: CountTokens | Measure) -> list[int]:
+    async def _counts(self, make_command: Callable[[int], CountTokens | Measure]) -> list[int]:
+        """Asked once more when the worker dies over it, or over something else meanwhile."""
+        reply = await self._ask_for_counts(make_command(next(self._ids)))
+        if isinstance(reply, Lost) and not self._is_closed:
+            reply = await self._ask_for_counts(make_command(next(self._ids)))
+        if isinstance(reply, Counts):
+            return reply.counts
+        raise _error(reply)
+
+    async def _ask_for_counts(self, command: CountTokens | Measure) -> Reply:
         worker = await self._running_worker()
         replies = worker.ask(command)
         try:
-            match await replies.get():
-                case Counts(_, counts):
-                    return counts
-                case reply:
-                    raise _error(reply)
+            return await replies.get()
         finally:
             worker.leave(command.request_id)
 
@@ -131,6 +162,8 @@ class LlamaEngine:
             match await replies.get():
                 case Loaded() as loaded:
                     worker.loaded = loaded
+                case Lost():
+                    raise ModelNotLoaded(f"The model {self.model.model_id} could not be loaded: {worker.how_it_ended}. {_ROOM}")
                 case reply:
                     raise _error(reply)
         except BaseException:
@@ -151,6 +184,7 @@ class _Worker:
     threads: list[threading.Thread] = field(default_factory=list[threading.Thread])
     loaded: Loaded = field(default_factory=lambda: Loaded(LOAD_REQUEST_ID, 0))
     is_alive: bool = True
+    how_it_ended: str = ""
     _outbox: queue.SimpleQueue[Command | None] = field(default_factory=queue.SimpleQueue)
     _inboxes: dict[int, asyncio.Queue[Reply]] = field(default_factory=dict[int, asyncio.Queue[Reply]])
 
@@ -197,17 +231,19 @@ class _Worker:
         for thread in self.threads:
             await asyncio.to_thread(thread.join)
 
-    def _end(self) -> None:
+    def _end(self, exit_code: int | None = None) -> None:
+        """`exit_code` is None when it is ended from here."""
         if not self.is_alive:
             return
         self.is_alive = False
+        self.how_it_ended = "it was closed" if exit_code is None else _words(exit_code)
         self._outbox.put(None)
         for request_id, inbox in self._inboxes.items():
             inbox.put_nowait(self._lost(request_id))
 
-    def _lost(self, request_id: int) -> Failed:
-        words = f"The engine of {self.model_id} died. It is started again with the next request; the server's log holds the reason."
-        return Failed(request_id, EngineError(words))
+    def _lost(self, request_id: int) -> Lost:
+        words = f"The engine of {self.model_id} died: {self.how_it_ended}. It is started again with the next request; the server's log holds the reason."
+        return Lost(request_id, EngineError(words))
 
     def _deliver(self, reply: Reply) -> None:
         inbox = self._inboxes.get(reply.request_id)
@@ -221,10 +257,13 @@ class _Worker:
         with contextlib.suppress(RuntimeError):  # the event loop was closed before the engine
             while (reply := read_reply(stream)) is not None:
                 self.loop.call_soon_threadsafe(self._deliver, reply)
-            self.loop.call_soon_threadsafe(self._end)
-        stream.close()
+        # Its last word was said, so it is of no use any more, if it is not dead yet.
         self.process.kill()
-        _log.info("the engine of %s ended with code %s", self.model_id, self.process.wait())
+        exit_code = self.process.wait()
+        stream.close()
+        _log.info("the engine of %s ended with code %s", self.model_id, exit_code)
+        with contextlib.suppress(RuntimeError):
+            self.loop.call_soon_threadsafe(self._end, exit_code)
 
     def _write(self) -> None:
         stream = cast("BinaryIO", self.process.stdin)
@@ -234,6 +273,15 @@ class _Worker:
                 write_message(stream, command)
         with contextlib.suppress(OSError):
             stream.close()
+
+
+def _words(exit_code: int) -> str:
+    """What became of a process, from its exit code as subprocess gives it."""
+    if exit_code >= 0:
+        return f"its process ended with code {exit_code}"
+    if -exit_code == signal.SIGKILL:
+        return "its process was killed, which the system does when memory runs out"
+    return f"its process was ended by {signal.strsignal(-exit_code) or f'signal {-exit_code}'}"
 
 
 def _environment() -> dict[str, str]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from offline_assistants.domain.models import ProjectorFile
 from offline_assistants.engine.chat_formats.template import split_literals, split_pictures
-from offline_assistants.engine.kv_cache import CacheIsFull
+from offline_assistants.engine.kv_cache import Aborted, CacheIsFull
 from offline_assistants.engine.options import EngineOptions
 from offline_assistants.engine.projector import Projector
 from offline_assistants.engine.scheduler import Batch
@@ -29,8 +29,12 @@ from offline_assistants.errors import EngineError, ModelNotLoaded, RequestError
 _llama: Any = llama_cpp
 
 _LOG_WARN, _LOG_ERROR, _LOG_CONTINUED = 3, 4, 5
-_CACHE_IS_FULL = 1
+_CACHE_IS_FULL, _ABORTED = 1, 2
 _MAX_PIECE_BYTES = 4096
+_EXPECTED = (
+    "possible training context overflow",  # a unified cache is larger than any one sequence may be; llama.cpp takes its size for that of a sequence
+    "removing memory module entries",  # an aborted batch
+)
 
 
 class ModelRunner:
@@ -53,7 +57,8 @@ class ModelRunner:
         self._projector = self._open(projector, options) if projector else None
         self.picture_tokens = self._projector.picture_tokens if self._projector else None
         num_together = self._projector.min_batch_tokens if self._projector else 0
-        self._max_batch_tokens = max(options.max_step_tokens, options.max_step_tokens_beside_decode, num_together) + self.num_slots
+        self._max_batch_tokens = max(options.max_step_tokens, num_together) + self.num_slots
+        self._abort_flag = ctypes.create_string_buffer(2)
         self._context = self._make_context(options)
         self._memory = _llama.llama_get_memory(self._context)
         self._batch = _llama.llama_batch_init(self._max_batch_tokens, 0, 1)
@@ -100,6 +105,9 @@ class ModelRunner:
         # Sliding-window models would otherwise forget the very prefix that the next turn begins with.
         params.swa_full = True
         params.no_perf = True
+        # Asked at every node of the graph, a thousand times in a step: `strlen` of a flag of one byte is 0 or 1, needs no Python, and so no lock of Python's.
+        params.abort_callback = ctypes.cast(ctypes.CDLL(None).strlen, _llama.ggml_abort_callback)
+        params.abort_callback_data = ctypes.addressof(self._abort_flag)
         context = _llama.llama_init_from_model(self._model, params)
         if not context:
             raise ModelNotLoaded(f"There is no room for the model's context of {self.context_tokens} tokens: {self._log.last_error() or 'out of memory'}.")
@@ -192,20 +200,28 @@ class ModelRunner:
     def decode(self, batch: Batch) -> dict[int, NDArray[np.float32]]:
         """Computes a batch. The logits of each slot whose item wants them, shape (n_vocab,).
 
-        Raises CacheIsFull, after which everything is as before, and EngineError.
+        Raises CacheIsFull, after which everything is as before; Aborted, after which the slots of the batch have to be cut back; and EngineError.
         """
         rows = self._fill(batch)
+        self._abort_flag[0] = b"\0"
         result = _llama.llama_decode(self._context, self._batch)
         if result == _CACHE_IS_FULL:
             raise CacheIsFull
+        if result == _ABORTED:
+            raise Aborted
         if result != 0:
             raise EngineError(f"llama.cpp failed with code {result}: {self._log.last_error() or 'no reason given'}.")
         return {slot_id: self._logits(row) for slot_id, row in rows.items()}
+
+    def abort(self) -> None:
+        """The batch that is being computed, if there is one, is given up. Any thread may say so; it works where layers run on the processor."""
+        self._abort_flag[0] = b"\1"
 
     def see(self, sight: Sight, slot_id: int) -> None:
         """Computes the tile of a picture behind what is in the slot. Raises CacheIsFull and EngineError, after which some of it may be there."""
         if self._projector is None:
             raise EngineError("This model has no projector, so it cannot see.")
+        self._abort_flag[0] = b"\0"
         self._projector.compute(sight.tile, self._context, slot_id=slot_id, position=sight.start, max_batch_tokens=self._max_batch_tokens)
 
     def _fill(self, batch: Batch) -> dict[int, int]:
@@ -261,8 +277,7 @@ class _Log:
     def _take(self, level: int, text: bytes, _user_data: Any) -> None:
         self._level = level if level != _LOG_CONTINUED else self._level
         line = text.decode("utf-8", "replace")
-        # A unified cache is larger than any one sequence may be; llama.cpp takes its size for that of a sequence.
-        if self._level in {_LOG_WARN, _LOG_ERROR} and "possible training context overflow" not in line:
+        if self._level in {_LOG_WARN, _LOG_ERROR} and not any(words in line for words in _EXPECTED):
             sys.stderr.write(line)
         if self._level == _LOG_ERROR and line.strip():
             self._errors.append(line.strip())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from offline_assistants.engine.pace import MAX_STEP_S
+
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
@@ -17,8 +19,8 @@ class EngineOptions:
     """Requests beyond the running ones; more are refused with EngineBusy."""
     max_step_tokens: int = 256
     """Prompt tokens in one step while nobody is waiting for the next token of an answer."""
-    max_step_tokens_beside_decode: int = 64
-    """Prompt tokens in one step while answers are streaming, so that no stream stalls for longer than this takes."""
+    max_step_s: float = MAX_STEP_S
+    """How long a step may take while answers are streaming; prompts then come in as many pieces as that needs."""
     max_picture_tokens: int = 1024
     """What a picture may take of the context, for models that would take more for a larger picture. Others take what they take."""
     num_decode_threads: int | None = None

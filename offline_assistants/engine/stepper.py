@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from offline_assistants.engine.kv_cache import CacheIsFull, KVCache
+from offline_assistants.engine.kv_cache import Aborted, CacheIsFull, KVCache
 from offline_assistants.engine.options import EngineOptions
+from offline_assistants.engine.pace import Pace
 from offline_assistants.engine.scheduler import Batch, schedule
 from offline_assistants.engine.sequence import Sequence
 from offline_assistants.engine.sight import Sight
@@ -30,11 +32,16 @@ class Runner(Protocol):
 class Stepper:
     """Waiting sequences get a slot, running ones get tokens, until all have ended."""
 
-    def __init__(self, runner: Runner, cache: KVCache, options: EngineOptions, *, num_kv_tokens: int) -> None:
+    def __init__(self, runner: Runner, cache: KVCache, options: EngineOptions, *, num_kv_tokens: int, clock: Callable[[], float]) -> None:
+        """`clock`: seconds from any beginning; steps are timed with it."""
         self._runner = runner
         self._cache = cache
         self._options = options
         self._num_kv_tokens = num_kv_tokens
+        self._clock = clock
+        self._pace = Pace(max_step_s=options.max_step_s)
+        self._in_flight: Batch = ()
+        """What is being computed right now."""
         self._waiting: deque[Sequence] = deque()
         self._running: list[Sequence] = []
 
@@ -62,15 +69,41 @@ class Stepper:
         batch = schedule(
             self._running,
             max_step_tokens=self._options.max_step_tokens,
-            max_step_tokens_beside_decode=self._options.max_step_tokens_beside_decode,
+            max_step_tokens_beside_decode=min(self._options.max_step_tokens, self._pace.num_prompt_tokens),
         )
         if not batch:
             return failures
         try:
-            logits = self._runner.decode(batch)
+            logits = self._decode(batch)
         except CacheIsFull:
             return failures + self._make_room()
+        except Aborted:
+            self._cut_all_back(batch)
+            return failures
         return failures + self._take(batch, logits)
+
+    def is_mostly_for(self, request_id: int) -> bool:
+        """Whether most of what is being computed right now is for this request, so that without it the step is worth nothing. Any thread may ask."""
+        batch, slots = self._in_flight, {sequence.slot_id for sequence in tuple(self._running) if sequence.request_id == request_id}
+        return sum(len(item.tokens) for item in batch if item.slot_id in slots) * 2 > sum(len(item.tokens) for item in batch)
+
+    def _decode(self, batch: Batch) -> dict[int, NDArray[np.float32]]:
+        self._in_flight, began = batch, self._clock()
+        try:
+            logits = self._runner.decode(batch)
+        finally:
+            self._in_flight = ()
+        sizes = [len(item.tokens) for item in batch]
+        num_decoding = sizes.count(1)
+        self._pace.observe(num_decoding=num_decoding, num_prompt_tokens=sum(sizes) - num_decoding, duration_s=self._clock() - began)
+        return logits
+
+    def _cut_all_back(self, batch: Batch) -> None:
+        """What an aborted batch left in the cells of its slots goes, and nobody else's."""
+        slots = {item.slot_id for item in batch}
+        for sequence in self._running:
+            if sequence.slot_id is not None and sequence.slot_id in slots:
+                self._cut_back(sequence, sequence.slot_id)
 
     def _see(self) -> list[Reply]:
         """One tile for the sequence that has waited longest for one. All others wait meanwhile, so there is a batch for them between any two tiles."""

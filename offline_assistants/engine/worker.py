@@ -83,7 +83,7 @@ class Worker:
         self._format = GenericFormat(_template(self._runner))
         self._grammar_tokenizer = self._runner.grammar_tokenizer()
         cache = KVCache(self._runner.num_slots, can_cut=self._runner.can_cut_cache)
-        self._stepper = Stepper(self._runner, cache, load.options, num_kv_tokens=self._runner.num_kv_tokens)
+        self._stepper = Stepper(self._runner, cache, load.options, num_kv_tokens=self._runner.num_kv_tokens, clock=time.perf_counter)
 
     def _take_commands(self) -> None:
         """All that have come; waits for one when there is nothing to do."""
@@ -107,8 +107,10 @@ class Worker:
                 match command:
                     case Generate():
                         self._inbox.put(self._prepare(command))
-                    case Cancel():
+                    case Cancel(request_id):
                         self._inbox.put(command)
+                        if self._stepper.is_mostly_for(request_id):
+                            self._runner.abort()
                     case CountTokens(request_id, texts):
                         self._send(Counts(request_id, [self._runner.count(text) for text in texts]))
                     case Measure(request_id, prompt):

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offline_assistants.engine.detokenizer import StopStrings
-from offline_assistants.engine.kv_cache import CacheIsFull, KVCache
+from offline_assistants.engine.kv_cache import Aborted, CacheIsFull, KVCache
 from offline_assistants.engine.options import EngineOptions
 from offline_assistants.engine.sampler import Sampler
 from offline_assistants.engine.scheduler import Batch
@@ -28,11 +28,21 @@ class AlphabetModel:
         self.cells: dict[int, list[int]] = {}
         self.batches: list[Batch] = []
         self.seen: list[int] = []
+        self.aborts = 0
+        self.token_s = 0.001
+        self.now = 0.0
+
+    def clock(self) -> float:
+        return self.now
 
     def decode(self, batch: Batch) -> dict[int, NDArray[np.float32]]:
         new = sum(len(item.tokens) for item in batch)
         if sum(map(len, self.cells.values())) + new > self.num_cells:
             raise CacheIsFull
+        if self.aborts:
+            self.aborts -= 1
+            raise Aborted
+        self.now += new * self.token_s
         self.batches.append(batch)
         for item in batch:
             cells = self.cells.setdefault(item.slot_id, [])
@@ -81,8 +91,8 @@ def with_pictures(*pieces: str | Tile) -> PromptTokens:
 
 
 def stepper(model: AlphabetModel, *, num_slots: int = 2) -> Stepper:
-    options = EngineOptions(max_running=num_slots, max_step_tokens=8, max_step_tokens_beside_decode=4)
-    return Stepper(model, KVCache(num_slots), options, num_kv_tokens=model.num_cells)
+    options = EngineOptions(max_running=num_slots, max_step_tokens=8)
+    return Stepper(model, KVCache(num_slots), options, num_kv_tokens=model.num_cells, clock=model.clock)
 
 
 def run(engine: Stepper, *sequences: Sequence) -> list[Reply]:
@@ -176,6 +186,58 @@ def test_a_sequence_that_can_never_fit_is_an_error():
     replies = run(stepper(AlphabetModel(num_cells=3)), sequence(1, "abcdef"))
 
     assert [type(reply) for reply in replies] == [Failed]
+
+
+def test_an_aborted_step_is_computed_again_without_the_one_who_left():
+    model = AlphabetModel()
+    engine = stepper(model)
+    engine.add(sequence(1, "a" * 20))
+    engine.add(sequence(2, "w"))
+    model.aborts = 1
+
+    engine.step()
+    engine.cancel(1)
+    replies = run(engine)
+
+    assert text_of(replies, 2) == "xyz"
+    assert all(reply.request_id == 2 for reply in replies)
+
+
+def test_only_the_one_for_whom_most_of_a_step_is_computed_may_abort_it():
+    asked: list[bool] = []
+
+    class Watched(AlphabetModel):
+        def decode(self, batch: Batch) -> dict[int, NDArray[np.float32]]:
+            asked.extend(engine.is_mostly_for(request_id) for request_id in (1, 2))
+            return super().decode(batch)
+
+    engine = stepper(Watched())
+    engine.add(sequence(1, "a" * 5))
+    engine.add(sequence(2, "w"))
+    engine.step()
+
+    assert asked == [True, False]
+    assert not engine.is_mostly_for(1)
+
+
+def test_a_prompt_beside_an_answer_comes_in_pieces_that_keep_the_steps_short():
+    model = AlphabetModel(num_cells=2000)
+    options = EngineOptions(max_running=2, max_step_tokens=256)
+    engine = Stepper(model, KVCache(2), options, num_kv_tokens=model.num_cells, clock=model.clock)
+    model.token_s = 0.01
+    engine.add(sequence(1, "a" * 3))
+    engine.step()
+    engine.step()
+
+    engine.add(sequence(2, "a" * 300, max_tokens=1))
+    began, steps = model.now, []
+    while len(model.cells.get(1, [])) < 300:
+        engine.step()
+        steps.append(model.now - began)
+        began = model.now
+
+    assert max(steps) < 0.4
+    assert max(steps[1:-1]) <= 0.25
 
 
 # ── Pictures ─────────────────────────────────────────────────────────────────────────────────────────────────────────
