@@ -32,7 +32,7 @@ from offline_assistants.domain.ids import Ids
 from offline_assistants.domain.model_aliases import ModelAliases
 from offline_assistants.domain.objects import DEFAULT_PROJECT, File, UploadPart, VectorStoreFile
 from offline_assistants.engine.aliased_engines import AliasedEngines
-from offline_assistants.engine.options import EngineOptions
+from offline_assistants.engine.options import EngineOptions, LoraAdapter
 from offline_assistants.engine.pool import EnginePool
 from offline_assistants.errors import OfflineAssistantsError, StoreError
 from offline_assistants.expiry import Expiry
@@ -164,7 +164,16 @@ def _join(
 def _engines(settings: Settings, catalog: Catalog) -> EnginePool:
     options = EngineOptions(
         max_context_tokens=settings.context_tokens,
+        max_kv_tokens=settings.kv_cache_tokens,
         max_running=settings.max_sequences,
+        max_waiting=settings.max_waiting,
+        max_step_tokens=settings.batch_tokens,
+        kv_cache_type=settings.kv_cache_type,
+        num_gpu_layers=settings.gpu_layers,
+        flash_attention=settings.flash_attention,
+        is_mapped=settings.mmap,
+        is_locked=settings.mlock,
+        lora_adapters=tuple(map(LoraAdapter.read, settings.lora)),
         num_decode_threads=settings.decode_threads,
         num_prefill_threads=settings.prefill_threads,
     )

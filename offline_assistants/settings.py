@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -55,6 +56,21 @@ class Settings(BaseSettings):
         default=None, ge=1, description="Memory that models may take in all, in bytes, whatever is free. Default: what is free on the machine."
     )
     keep_alive_s: float = Field(default=1800.0, gt=0, description="Seconds after which an idle model leaves memory; inf keeps it.")
+    max_waiting: int = Field(default=256, ge=0, description="How many more may wait for one model; beyond them a request is refused with 429.")
+    kv_cache_tokens: int | None = Field(
+        default=None, ge=512, description="Room for what is computed of prompts and answers, shared by all of a model. Default: twice the context."
+    )
+    kv_cache_type: Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"] = Field(
+        default="f16", description="How that is kept. q8_0 takes half of f16's memory, q4_0 a quarter, each at some cost in quality and speed."
+    )
+    batch_tokens: int = Field(default=256, ge=32, le=8192, description="Tokens of prompts that are computed in one step; beside answers fewer, as fits.")
+    flash_attention: Literal["auto", "on", "off"] = Field(default="auto", description="Flash attention: auto, on or off. Off refuses the q types of the cache.")
+    gpu_layers: int | None = Field(
+        default=None, ge=0, description="Layers of a model that a GPU computes, where llama.cpp was built for one. Default: all; 0: none."
+    )
+    mmap: bool = Field(default=True, description="Map model files into memory, so that they are read as needed and shared; else read them whole.")
+    mlock: bool = Field(default=False, description="Keep the weights from being swapped out; needs a high enough `ulimit -l`.")
+    lora: list[str] = Field(default=[], description="LoRA adapters, each as MODEL=PATH or MODEL=PATH:SCALE.")
     decode_threads: int | None = Field(default=None, ge=1, description="Threads for decoding. Default: half of the cores, so that the machine stays usable.")
     prefill_threads: int | None = Field(default=None, ge=1, description="Threads for reading prompts. Default: all cores.")
     embed_threads: int = Field(default=1, ge=1, description="Threads for embedding documents and queries.")

@@ -14,7 +14,7 @@ import sys
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -53,7 +53,7 @@ class LlamaEngine:
     def __init__(self, model: ModelFile, options: EngineOptions, *, verify: Callable[[ModelFile], Awaitable[None]]) -> None:
         """`verify` is awaited before each start; it raises ModelNotLoaded when the file is not what it should be."""
         self.model = model
-        self._options = options
+        self._options = replace(options, lora_adapters=tuple(adapter for adapter in options.lora_adapters if adapter.model_id == model.model_id))
         self._verify = verify
         self._ids = itertools.count(LOAD_REQUEST_ID + 1)
         self._worker: _Worker | None = None

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from offline_assistants.domain.models import ProjectorFile
 from offline_assistants.engine.chat_formats.template import split_literals, split_pictures
 from offline_assistants.engine.kv_cache import Aborted, CacheIsFull
-from offline_assistants.engine.options import EngineOptions
+from offline_assistants.engine.options import EngineOptions, LoraAdapter
 from offline_assistants.engine.projector import Projector
 from offline_assistants.engine.scheduler import Batch
 from offline_assistants.engine.sight import PromptTokens, Sight, Tile, join
@@ -31,9 +31,19 @@ _llama: Any = llama_cpp
 _LOG_WARN, _LOG_ERROR, _LOG_CONTINUED = 3, 4, 5
 _CACHE_IS_FULL, _ABORTED = 1, 2
 _MAX_PIECE_BYTES = 4096
+_LOAD_MODES = {(False, False): 0, (True, False): 1, (False, True): 2, (True, True): 3}
+"""llama_load_mode, by mapped and locked."""
+_FLASH_ATTENTION = {"auto": -1, "off": 0, "on": 1}
+"""llama_flash_attn_type."""
+_KV_CACHE_TYPES = {"f32": 0, "f16": 1, "q4_0": 2, "q4_1": 3, "q5_0": 6, "q5_1": 7, "q8_0": 8, "bf16": 30}
+"""ggml_type."""
 _EXPECTED = (
     "possible training context overflow",  # a unified cache is larger than any one sequence may be; llama.cpp takes its size for that of a sequence
-    "removing memory module entries",  # an aborted batch
+    # An aborted batch.
+    "removing memory module entries",
+    "ggml_backend_sched_graph_compute_async failed with error 1",
+    "failed to compute graph, compute status: 1",
+    "failed to decode, ret = 2",
 )
 
 
@@ -47,7 +57,7 @@ class ModelRunner:
         """
         self._log = _Log()
         self.num_slots = options.max_running
-        self._model = self._load(path)
+        self._model = self._load(path, options)
         self._vocab = _llama.llama_model_get_vocab(self._model)
         self.num_vocab: int = _llama.llama_vocab_n_tokens(self._vocab)
         trained = int(_llama.llama_model_n_ctx_train(self._model))
@@ -60,14 +70,18 @@ class ModelRunner:
         self._max_batch_tokens = max(options.max_step_tokens, num_together) + self.num_slots
         self._abort_flag = ctypes.create_string_buffer(2)
         self._context = self._make_context(options)
+        self._adapt(options.lora_adapters)
         self._memory = _llama.llama_get_memory(self._context)
         self._batch = _llama.llama_batch_init(self._max_batch_tokens, 0, 1)
         self._pieces: dict[int, bytes] = {}
         self._read_vocabulary()
 
-    def _load(self, path: Path) -> Any:
+    def _load(self, path: Path, options: EngineOptions) -> Any:
         _llama.llama_backend_init()
         params = _llama.llama_model_default_params()
+        params.load_mode = _LOAD_MODES[options.is_mapped, options.is_locked]
+        if options.num_gpu_layers is not None:
+            params.n_gpu_layers = options.num_gpu_layers
         model = _llama.llama_model_load_from_file(os.fsencode(path), params)
         if not model:
             raise ModelNotLoaded(f"The model file {path.name} could not be loaded: {self._log.last_error() or 'llama.cpp gives no reason'}.")
@@ -101,7 +115,8 @@ class ModelRunner:
         params.n_outputs_max = self.num_slots
         params.n_threads = options.num_decode_threads or max(1, num_cores // 2)
         params.n_threads_batch = options.num_prefill_threads or num_cores
-        params.flash_attn_type = _llama.LLAMA_FLASH_ATTN_TYPE_ENABLED
+        params.flash_attn_type = _FLASH_ATTENTION[options.flash_attention]
+        params.type_k = params.type_v = _KV_CACHE_TYPES[options.kv_cache_type]
         # Sliding-window models would otherwise forget the very prefix that the next turn begins with.
         params.swa_full = True
         params.no_perf = True
@@ -110,8 +125,27 @@ class ModelRunner:
         params.abort_callback_data = ctypes.addressof(self._abort_flag)
         context = _llama.llama_init_from_model(self._model, params)
         if not context:
-            raise ModelNotLoaded(f"There is no room for the model's context of {self.context_tokens} tokens: {self._log.last_error() or 'out of memory'}.")
+            raise ModelNotLoaded(
+                f"The model's context of {self.context_tokens} tokens, with a KV cache of {self.num_kv_tokens}, cannot be made: "
+                f"{self._log.last_error() or 'out of memory'}. A smaller --context-tokens needs less memory."
+            )
         return context
+
+    def _adapt(self, adapters: Sequence[LoraAdapter]) -> None:
+        """Raises ModelNotLoaded when an adapter is missing, or made for another model."""
+        if not adapters:
+            return
+        loaded, scales = (_llama.llama_adapter_lora_p_ctypes * len(adapters))(), (ctypes.c_float * len(adapters))()
+        for i, adapter in enumerate(adapters):
+            self._log.forget()
+            if not adapter.path.is_file():
+                raise ModelNotLoaded(f"There is no LoRA adapter {adapter.path}. Put the file there, or take it out of --lora.")
+            loaded[i], scales[i] = _llama.llama_adapter_lora_init(self._model, os.fsencode(adapter.path)), adapter.scale
+            if not loaded[i]:
+                reason = self._log.last_error() or "llama.cpp gives no reason"
+                raise ModelNotLoaded(f"The LoRA adapter {adapter.path.name} does not fit the model {adapter.model_id}: {reason}. Take it out of --lora.")
+        if _llama.llama_set_adapters_lora(self._context, loaded, len(adapters), scales) != 0:
+            raise ModelNotLoaded(f"The LoRA adapters of {adapters[0].model_id} cannot be used together: {self._log.last_error()}.")
 
     def _read_vocabulary(self) -> None:
         ids = range(self.num_vocab)
@@ -277,7 +311,9 @@ class _Log:
     def _take(self, level: int, text: bytes, _user_data: Any) -> None:
         self._level = level if level != _LOG_CONTINUED else self._level
         line = text.decode("utf-8", "replace")
-        if self._level in {_LOG_WARN, _LOG_ERROR} and not any(words in line for words in _EXPECTED):
+        if any(words in line for words in _EXPECTED):
+            return
+        if self._level in {_LOG_WARN, _LOG_ERROR}:
             sys.stderr.write(line)
         if self._level == _LOG_ERROR and line.strip():
             self._errors.append(line.strip())

@@ -1,10 +1,38 @@
-"""How a model is run: sizes and threads. Chosen in bootstrap, sent to the worker process as it is."""
+"""How a model is run: sizes, threads, adapters. Chosen in bootstrap, sent to the worker process as it is."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Self
 
 from offline_assistants.engine.pace import MAX_STEP_S
+from offline_assistants.errors import OfflineAssistantsError
+
+KVCacheType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"]
+FlashAttention = Literal["auto", "on", "off"]
+
+
+@dataclass(frozen=True, slots=True)
+class LoraAdapter:
+    """A GGUF file that changes a model."""
+
+    model_id: str
+    path: Path
+    scale: float = 1.0
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        """From MODEL=PATH or MODEL=PATH:SCALE. Raises OfflineAssistantsError."""
+        model_id, _, rest = text.partition("=")
+        path, colon, scale = rest.rpartition(":")
+        try:
+            adapter = cls(model_id, Path(path), float(scale)) if colon else cls(model_id, Path(rest))
+        except ValueError:
+            adapter = cls(model_id, Path(rest))  # the colon belongs to the path
+        if not model_id or not rest:
+            raise OfflineAssistantsError(f"{text!r} names no LoRA adapter. Write MODEL=PATH, or MODEL=PATH:SCALE.")
+        return adapter
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,3 +55,14 @@ class EngineOptions:
     """Threads that decode one token. None: half of the cores. Decoding waits for memory, so the others bring little, and much is lost when they are in use."""
     num_prefill_threads: int | None = None
     """Threads for batches of tokens. None: all cores."""
+    kv_cache_type: KVCacheType = "f16"
+    """How keys and values are kept. The smaller ones need flash attention."""
+    num_gpu_layers: int | None = None
+    """Layers that a GPU computes, where llama.cpp was built for one. None: as many as there are."""
+    flash_attention: FlashAttention = "auto"
+    is_mapped: bool = True
+    """The file is mapped into memory and read as it is needed; else it is read at once."""
+    is_locked: bool = False
+    """The weights are never swapped out."""
+    lora_adapters: tuple[LoraAdapter, ...] = ()
+    """Of all models; each gets its own."""

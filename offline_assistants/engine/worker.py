@@ -51,6 +51,7 @@ from offline_assistants.errors import ContextOverflow, EngineError, OfflineAssis
 from offline_assistants.ports import Chat, RawPrompt, SamplingParams
 
 _PR_SET_PDEATHSIG = 1
+_EXIT_NO_MEMORY = 71
 
 
 class Worker:
@@ -119,6 +120,9 @@ class Worker:
                         raise EngineError(f"a worker does not take {type(command).__name__}")
             except OfflineAssistantsError as error:
                 self._fail(command, error)
+            except MemoryError:
+                # Nothing that is tried here now can be relied on; a new process gets its memory afresh.
+                os._exit(_EXIT_NO_MEMORY)
             except Exception:
                 # Whatever it was, it concerns this request alone: the others go on, and this caller must not wait for ever.
                 logging.exception("a request could not be prepared")
