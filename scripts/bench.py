@@ -24,6 +24,7 @@ from typing import Protocol
 import bench_retrieval
 import openai
 from bench_api import ApiBench
+from bench_engine import EngineBench
 from bench_figures import Row
 from bench_sandbox import SandboxBench
 from rich.console import Console
@@ -144,7 +145,7 @@ class StartBench:
         raise RuntimeError("The answer had no text.")
 
 
-BENCHES: dict[str, Callable[[], Bench]] = {"start": StartBench, "api": ApiBench, "sandbox": SandboxBench}
+BENCHES: dict[str, Callable[[], Bench]] = {"start": StartBench, "api": ApiBench, "engine": EngineBench, "sandbox": SandboxBench}
 
 # ── The command ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -154,12 +155,15 @@ def main() -> int:
         return bench_retrieval.main()
     parser = argparse.ArgumentParser(prog="scripts/bench", description="Measure the server on this machine.")
     parser.add_argument("name", choices=sorted(BENCHES))
-    parser.add_argument("--runs", type=int, default=3, help="how often; the median counts")
+    parser.add_argument("--runs", type=int, help="how often; the median counts. Default: 3, and 5 for the engine")
+    parser.add_argument("--llama-server", type=Path, metavar="PATH", help="llama.cpp's server, to compare the engine with")
+    parser.add_argument("--llama-bench", type=Path, metavar="PATH", help="llama.cpp's bench, to compare the engine with")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore", category=DeprecationWarning)  # the SDK's, about the hosted API
-    bench = BENCHES[arguments.name]()
-    repeat(bench, max(1, arguments.runs))
+    is_engine = arguments.name == "engine"
+    bench = EngineBench(llama_server=arguments.llama_server, llama_bench=arguments.llama_bench) if is_engine else BENCHES[arguments.name]()
+    repeat(bench, max(1, arguments.runs or (5 if is_engine else 3)))
     show(arguments.name, bench.rows)
     if arguments.json:
         arguments.json.write_text(json.dumps({"figures": [row.figure() for row in bench.rows]}, indent=2) + "\n", encoding="utf-8")

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 PROCESS_BYTES = 150_000_000
 """The worker process itself: Python, numpy, llama.cpp, the vocabulary in three forms."""
-_KV_BYTES = 2
-"""Of a number in the KV cache (f16)."""
 _FLOAT_BYTES = 4
 
 
@@ -36,11 +34,13 @@ class MemoryNeed:
         return self.weights + self.context + self.buffers
 
 
-def memory_need(shape: ModelShape, *, kv_tokens: int, batch_tokens: int, num_outputs: int, more_weights: int = 0) -> MemoryNeed:
-    """Of a model whose KV cache holds `kv_tokens`, with batches of so many tokens, and the logits of so many of them. `more_weights`: of its projector.
+def memory_need(shape: ModelShape, *, kv_tokens: int, batch_tokens: int, num_outputs: int, kv_value_bytes: float, more_weights: int = 0) -> MemoryNeed:
+    """Of a model whose KV cache holds `kv_tokens`, with batches of so many tokens, and the logits of so many of them.
+
+    `kv_value_bytes`: of a number in the KV cache; `more_weights`: of its projector.
 
     The buffers are a rule of thumb: the widest activations of a batch, a few times over, and the logits.
     """
     wide = 8 * shape.num_embedding + 3 * shape.num_feed_forward
     buffers = (batch_tokens * wide + num_outputs * shape.num_vocab) * _FLOAT_BYTES
-    return MemoryNeed(shape.weights_bytes + more_weights, kv_tokens * shape.kv_values_per_token * _KV_BYTES, PROCESS_BYTES + buffers)
+    return MemoryNeed(shape.weights_bytes + more_weights, int(kv_tokens * shape.kv_values_per_token * kv_value_bytes), PROCESS_BYTES + buffers)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal, Self
 
 from offline_assistants.engine.pace import MAX_STEP_S
 from offline_assistants.errors import OfflineAssistantsError
 
 KVCacheType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"]
+KV_VALUE_BYTES: Mapping[KVCacheType, float] = MappingProxyType(
+    {"f32": 4, "f16": 2, "bf16": 2, "q8_0": 34 / 32, "q5_1": 24 / 32, "q5_0": 22 / 32, "q4_1": 20 / 32, "q4_0": 18 / 32}
+)
+"""Of one number; the q types keep 32 of them in a block."""
 FlashAttention = Literal["auto", "on", "off"]
 
 

@@ -15,7 +15,7 @@ from typing import Protocol, Self
 from offline_assistants.domain.model_memory import MemoryNeed, memory_need
 from offline_assistants.domain.models import ModelFile
 from offline_assistants.engine.llama_engine import LlamaEngine
-from offline_assistants.engine.options import EngineOptions
+from offline_assistants.engine.options import KV_VALUE_BYTES, EngineOptions
 from offline_assistants.engine.wire import Loaded
 from offline_assistants.errors import EngineBusy, ModelNotFound, ModelNotLoaded
 from offline_assistants.machine import free_memory, mapped_memory, resident_memory
@@ -193,6 +193,7 @@ class EnginePool:
             kv_tokens=max(self._options.max_kv_tokens or 2 * context, context),
             batch_tokens=self._options.max_step_tokens + self._options.max_running,
             num_outputs=self._options.max_running,
+            kv_value_bytes=KV_VALUE_BYTES[self._options.kv_cache_type],
             more_weights=file.projector.size_bytes if file.projector else 0,
         )
 
