@@ -23,7 +23,7 @@ def attempt(name, function, *arguments):
         pass
 """
 
-_SYSTEM_CALLS: dict[str, tuple[int, int, str]] = {
+SYSTEM_CALLS: dict[str, tuple[int, int, str]] = {
     "ptrace": (101, 117, "0, 0, 0, 0"),
     "io_uring_setup": (425, 425, "8, b'\\0' * 120"),
     "unshare": (272, 97, "0x10000000"),
@@ -51,7 +51,7 @@ _SYSTEM_CALLS: dict[str, tuple[int, int, str]] = {
 
 
 def _calls(names: list[str]) -> str:
-    table = {name: _SYSTEM_CALLS[name] for name in names}
+    table = {name: SYSTEM_CALLS[name] for name in names}
     listed = ", ".join(f"({name!r}, {x86}, {arm}, ({arguments},))" for name, (x86, arm, arguments) in table.items())
     return (
         "import ctypes, platform\n"
@@ -177,7 +177,7 @@ ISOLATION: tuple[Check, ...] = (
     Check("Code runs as a user without any power", _POWERS, r"\[\] \[\] 1 2\n", "A hole in a program of the image could make the code root."),
     Check(
         "System calls that ordinary code does not need are refused",
-        _calls(list(_SYSTEM_CALLS)),
+        _calls(list(SYSTEM_CALLS)),
         r"\[\]\n",
         "The seccomp profile is not in force: most holes of the Linux kernel are within reach of the code.",
     ),
@@ -231,7 +231,7 @@ ATTACKS: tuple[Check, ...] = (
     *ISOLATION,
     *(
         Check(f"The system call {name} is refused", _calls([name]), r"\[\]\n", "The seccomp profile does not hold: more of the Linux kernel is within reach.")
-        for name in _SYSTEM_CALLS
+        for name in SYSTEM_CALLS
     ),
     Check(
         "A fork bomb ends with its call",
