@@ -25,7 +25,8 @@ from offline_assistants.api.keys import KeyRing
 from offline_assistants.api.parts import Parts
 from offline_assistants.catalog import Catalog
 from offline_assistants.code_interpreter.backend import SandboxLimits
-from offline_assistants.code_interpreter.docker_sandbox import DockerSandbox
+from offline_assistants.code_interpreter.backend_choice import choose_backend
+from offline_assistants.code_interpreter.session_sandbox import SessionSandbox
 from offline_assistants.code_interpreter.sessions import SessionLimits
 from offline_assistants.documents.local_documents import LocalDocuments
 from offline_assistants.domain.ids import Ids
@@ -102,7 +103,7 @@ async def build_app(
         if is_serving:
             await engines.check_names()
         documents = documents or await stack.enter_async_context(await _documents(settings, catalog))
-        sandbox = sandbox or await stack.enter_async_context(_sandbox(settings))
+        sandbox = sandbox or await stack.enter_async_context(_sandbox(settings, is_serving=is_serving))
         index = await stack.enter_async_context(SearchIndex(settings.data_dir / "vectors", max_exact_windows=settings.exact_search_windows))
         parts = _join(settings, store=store, blobs=blobs, index=index, engines=engines, aliases=aliases, documents=documents, sandbox=sandbox)
         stack.push_async_callback(parts.ingestion.close)
@@ -199,19 +200,22 @@ async def _documents(settings: Settings, catalog: Catalog) -> LocalDocuments:
     )
 
 
-def _sandbox(settings: Settings) -> DockerSandbox:
-    return DockerSandbox(
+def _sandbox(settings: Settings, *, is_serving: bool) -> SessionSandbox:
+    backend = choose_backend(
+        settings.sandbox_engine,
         hashlib.sha256(str(settings.data_dir.resolve()).encode()).hexdigest()[:16],
-        sandbox_limits=SandboxLimits(memory_mb=settings.sandbox_memory_bytes // 2**20),
-        session_limits=SessionLimits(
-            idle_s=settings.sandbox_idle_s,
-            max_age_s=settings.sandbox_max_age_s,
-            max_sessions=settings.sandbox_max_sessions,
-            num_spares=settings.sandbox_spares,
-        ),
+        images=settings.sandbox_images,
+        limits=SandboxLimits(memory_mb=settings.sandbox_memory_bytes // 2**20),
         runtime=settings.sandbox_runtime,
         docker_host=settings.docker_host,
     )
+    limits = SessionLimits(
+        idle_s=settings.sandbox_idle_s,
+        max_age_s=settings.sandbox_max_age_s,
+        max_sessions=settings.sandbox_max_sessions,
+        num_spares=settings.sandbox_spares,
+    )
+    return SessionSandbox(backend, session_limits=limits, is_announced=is_serving)
 
 
 async def _drop_unused_blobs(store: DuckDBStore, blobs: BlobStore) -> None:

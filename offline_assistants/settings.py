@@ -97,6 +97,11 @@ class Settings(BaseSettings):
     )
 
     code_timeout_s: float = Field(default=60.0, gt=0, description="Seconds that one call of code_interpreter may take.")
+    sandbox_engine: str = Field(
+        default="auto",
+        pattern="^(auto|docker|bubblewrap)$",
+        description="What closes code off: docker, bubblewrap (weaker), or auto: Docker where an engine answers, else bubblewrap where it is installed.",
+    )
     sandbox_memory_bytes: int = Field(default=1024**3, ge=256 * 1024**2, description="Memory of one thread's container, its files included, in bytes.")
     sandbox_idle_s: float = Field(default=1800.0, gt=0, description="Seconds after which an idle container is removed.")
     sandbox_max_age_s: float = Field(default=3600.0, gt=0, description="Seconds after which a container is replaced.")
@@ -108,6 +113,11 @@ class Settings(BaseSettings):
     @property
     def models_path(self) -> Path:
         return self.models_dir or self.data_dir / "models"
+
+    @property
+    def sandbox_images(self) -> Path:
+        """Where images are unpacked for bubblewrap."""
+        return self.data_dir / "sandbox"
 
     @property
     def admin_socket(self) -> Path:

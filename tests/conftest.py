@@ -1,4 +1,4 @@
-"""For every test: what the marks `model`, `docker` and `browser` need, and --full for the tests that take minutes."""
+"""For every test: what the marks `model`, `docker`, `bubblewrap` and `browser` need, and --full for the tests that take minutes."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ import docker.errors
 import pytest
 
 from offline_assistants.code_interpreter.image import image_tag, sandbox_folder
+from offline_assistants.code_interpreter.unpacked_image import unpacked_image
+from offline_assistants.settings import Settings
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -29,11 +31,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """A test whose model, Docker or browser is missing is skipped, with the script that helps; in CI it fails."""
-    for mark, find_missing in (("model", _missing_model), ("docker", _missing_docker), ("browser", _missing_browser)):
+    """A test whose model, Docker, bubblewrap or browser is missing is skipped, with the script that helps; in CI it fails."""
+    needs = (("model", _missing_model), ("docker", _missing_docker), ("bubblewrap", _missing_bubblewrap), ("browser", _missing_browser))
+    for mark, find_missing in needs:
         if item.get_closest_marker(mark) and (missing := find_missing()):
             end = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
-            end(f"{missing}; scripts/setup sees to it")
+            end(f"{missing}; {'CI=true ' if mark == 'bubblewrap' else ''}scripts/setup sees to it")
 
 
 @functools.cache
@@ -68,3 +71,11 @@ def _missing_docker() -> str | None:
     except docker.errors.DockerException as error:
         return f"no Docker engine answers ({error})"
     return None
+
+
+@functools.cache
+def _missing_bubblewrap() -> str | None:
+    if shutil.which("bwrap") is None:
+        return "bubblewrap is not installed"
+    tag, images = image_tag(sandbox_folder()), Settings().sandbox_images
+    return None if unpacked_image(images, tag) else f"the sandbox image {tag} is not unpacked in {images}"

@@ -1,4 +1,4 @@
-"""`sandbox`: the container that code_interpreter runs in."""
+"""`sandbox`: what code_interpreter runs in."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 from rich.text import Text
 
-from offline_assistants.cli.terminal import console, of_server
+from offline_assistants.cli.terminal import console, of_server, say
 from offline_assistants.errors import OfflineAssistantsError
 from offline_assistants.settings import Settings
 
@@ -23,17 +23,23 @@ if TYPE_CHECKING:
 # Heavy parts are imported where they are used: --help and completion shall not wait for them.
 
 _T = TypeVar("_T")
-sandbox = typer.Typer(help="The container that code_interpreter runs in.", no_args_is_help=True)
+sandbox = typer.Typer(help="What code_interpreter runs in.", no_args_is_help=True)
 
 
 @sandbox.command("build")
+@of_server
 def build_sandbox() -> None:
     """Build the image, if it is not there already. May download Debian and Python packages."""
 
     from offline_assistants.code_interpreter.image import build_image, older_images
+    from offline_assistants.code_interpreter.image_delivery import build_unpacked, is_for_bubblewrap
+
+    settings = Settings()
 
     async def build(engine: DockerEngine) -> tuple[str, list[str]]:
-        tag = await build_image(lambda line: console.print(line, highlight=False, markup=False), engine=engine)
+        if await is_for_bubblewrap(settings.sandbox_engine, engine):
+            return await build_unpacked(say, engine=engine, images=settings.sandbox_images), []
+        tag = await build_image(say, engine=engine)
         return tag, await older_images(engine=engine)
 
     tag, older = asyncio.run(_with_engine(build))
@@ -53,11 +59,13 @@ def export_sandbox(file: Annotated[Path, typer.Argument(help="The archive to wri
 
 
 @sandbox.command("import")
+@of_server
 def import_sandbox(file: Annotated[Path, typer.Argument(help="What `sandbox export` wrote, with the same version of offline-assistants.")]) -> None:
-    """Load the image from a file."""
-    from offline_assistants.code_interpreter.image import import_image
+    """Load the image from a file: into Docker, or unpacked for bubblewrap."""
+    from offline_assistants.code_interpreter.image_delivery import import_where_it_is_used
 
-    tag = asyncio.run(_with_engine(lambda engine: import_image(file, engine=engine)))
+    name, images = Settings().sandbox_engine, Settings().sandbox_images
+    tag = asyncio.run(_with_engine(lambda engine: import_where_it_is_used(file, engine_name=name, engine=engine, images=images)))
     console.print(f"The sandbox image is ready: {tag}", highlight=False)
 
 
@@ -74,7 +82,7 @@ async def _with_engine(work: Callable[[DockerEngine], Awaitable[_T]]) -> _T:
 @sandbox.command("check")
 @of_server
 def check_sandbox(full: Annotated[bool, typer.Option("--full", help="Also attack it in every way known; takes a minute or two.")] = False) -> None:
-    """Run code in a container that tries each of its walls. Exit code 1 when code_interpreter is unavailable or a wall that matters does not hold."""
+    """Run code that tries each wall of the sandbox. Exit code 1 when code_interpreter is unavailable or a wall that matters does not hold."""
     broken = asyncio.run(_check_sandbox(is_thorough=full))
     if broken:
         raise OfflineAssistantsError(f"code_interpreter is not safe here: {broken} of the walls that matter do not hold.")
@@ -84,14 +92,25 @@ def check_sandbox(full: Annotated[bool, typer.Option("--full", help="Also attack
 async def _check_sandbox(*, is_thorough: bool) -> int:
     """Print a line for each check; how many that matter do not hold."""
     from offline_assistants.code_interpreter.attacks import ATTACKS, ISOLATION
-    from offline_assistants.code_interpreter.docker_sandbox import DockerSandbox
+    from offline_assistants.code_interpreter.backend import SandboxLimits
+    from offline_assistants.code_interpreter.backend_choice import choose_backend
     from offline_assistants.code_interpreter.self_check import run_checks
+    from offline_assistants.code_interpreter.session_sandbox import SessionSandbox
 
     settings, num_broken = Settings(), 0
-    async with DockerSandbox(f"sandbox-check-{os.getpid()}", docker_host=settings.docker_host, runtime=settings.sandbox_runtime) as checked:
+    backend = choose_backend(
+        settings.sandbox_engine,
+        f"sandbox-check-{os.getpid()}",
+        images=settings.sandbox_images,
+        limits=SandboxLimits(memory_mb=settings.sandbox_memory_bytes // 2**20),
+        runtime=settings.sandbox_runtime,
+        docker_host=settings.docker_host,
+    )
+    async with SessionSandbox(backend) as checked:
         missing = await checked.check()
         if missing is not None:
             raise OfflineAssistantsError(missing)
+        say(f"Code runs in {await checked.description()}.")
         async with aclosing(run_checks(checked, ATTACKS if is_thorough else ISOLATION, is_thorough=is_thorough)) as findings:
             async for finding in findings:
                 console.print(_line(finding), highlight=False, soft_wrap=True)

@@ -23,6 +23,7 @@ _PR_CAP_AMBIENT_CLEAR_ALL = 4
 _SECCOMP_MODE_FILTER = 2
 _CAPABILITY_VERSION_3 = 0x20080522
 _MAX_CAPABILITY = 63
+_MAX_DESCRIPTORS = 4096
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -42,6 +43,7 @@ def main(plan: dict[str, Any]) -> None:
     for name, value in plan["limits"].items():
         resource.setrlimit(getattr(resource, name), (value, value))
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # becoming another user has undone it
+    os.closerange(3, _MAX_DESCRIPTORS)
     os.chdir(plan["working_folder"])
     _confine(base64.b64decode(plan["seccomp"]))
     os.execve(plan["command"][0], plan["command"], plan["environment"])  # noqa: S606  the kernel takes our place as PID 1

@@ -14,7 +14,8 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Sequence
+import signal
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +36,7 @@ _END_TIMEOUT_S = 10.0
 _PROBE_TIMEOUT_S = 20.0
 _DEVICES = ("null", "zero", "full", "random", "urandom")
 _LINKS = (("/proc/self/fd", "/dev/fd"), ("/proc/self/fd/0", "/dev/stdin"), ("/proc/self/fd/1", "/dev/stdout"), ("/proc/self/fd/2", "/dev/stderr"))
+_SYS_FOLDERS = ("/sys/fs", "/sys/fs/cgroup", "/sys/fs/cgroup/memory")
 _NAMESPACES = ("--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try")
 _NOT_INSTALLED = "code_interpreter is unavailable: bubblewrap is not installed. Install it (`sudo apt-get install bubblewrap`)."
 _NO_IMAGE = (
@@ -106,16 +108,19 @@ class BubblewrapBackend:
         image = await self._prove()
         limiter = await self._find_limiter()
         number = next(self._numbers)
+        is_limited = limiter.groups is not None or limiter.scope is not None
         group = await asyncio.to_thread(limiter.groups.make, number, self._limits) if limiter.groups is not None else None
-        command = self._command(image, group, is_limited=limiter.groups is not None or limiter.scope is not None)
-        if group is not None:
-            command = group.entered_by(command)
+
+        def command(info_fd: int) -> list[str]:
+            inner = self._command(image, group, is_limited=is_limited, info_fd=info_fd)
+            return [*(limiter.scope or ()), *(group.entered_by(inner) if group is not None else inner)]
+
         try:
-            return await BubblewrapProcess.start([*(limiter.scope or ()), *command], group, f"{self._instance_id}-{number}")
-        except OSError as error:
+            return await BubblewrapProcess.start(command, group, f"{self._instance_id}-{number}")
+        except (OSError, ValueError) as error:
             if group is not None:
                 await asyncio.to_thread(group.remove)
-            raise SandboxUnavailable(f"code_interpreter is unavailable: {command[0]} cannot be run ({error.strerror}).") from error
+            raise SandboxUnavailable(f"code_interpreter is unavailable: bubblewrap does not start ({error}).") from error
 
     async def list_names(self) -> list[str]:
         groups = (await self._find_limiter()).groups
@@ -147,9 +152,13 @@ class BubblewrapBackend:
             self._is_proven = True
         return image
 
-    def _command(self, image: UnpackedImage, group: ControlGroup | None, *, is_limited: bool, final_command: Sequence[str] = ()) -> list[str]:
-        """All of it, up to the kernel. `is_limited`: something other than the limits of single processes holds the session."""
+    def _command(
+        self, image: UnpackedImage, group: ControlGroup | None, *, is_limited: bool, info_fd: int | None = None, final_command: Sequence[str] = ()
+    ) -> list[str]:
+        """All of it, up to the kernel or `final_command`. `is_limited`: something other than the limits of single processes holds the session."""
         command = [self._program, *_NAMESPACES, "--hostname", "sandbox", "--die-with-parent", "--new-session", "--as-pid-1", "--clearenv"]
+        if info_fd is not None:
+            command += ["--info-fd", str(info_fd)]
         if os.geteuid() != 0:
             command += ["--unshare-user", "--uid", str(USER_ID), "--gid", str(USER_ID)]
         command += ["--cap-add", "ALL"]  # for the entry, which needs them to mount and gives all up
@@ -161,7 +170,8 @@ class BubblewrapBackend:
         command += ["--dir", "/dev/shm", "--remount-ro", "/dev"]  # noqa: S108  the sandbox's own
         if group is not None and (events := group.memory_events) is not None:
             shown = "/sys/fs/cgroup/memory/memory.oom_control" if events.name == "memory.oom_control" else "/sys/fs/cgroup/memory.events"
-            command += ["--tmpfs", "/sys", "--ro-bind", str(events), shown, "--remount-ro", "/sys"]
+            command += ["--tmpfs", "/sys", *(word for folder in _SYS_FOLDERS for word in ("--perms", "0755", "--dir", folder))]
+            command += ["--ro-bind", str(events), shown, "--remount-ro", "/sys"]
         entry = Path(bubblewrap_entry.__file__).read_text(encoding="utf-8")
         plan = self._plan(image, is_limited=is_limited) | ({"command": list(final_command)} if final_command else {})
         return [*command, "--chdir", "/", "--", "/usr/bin/python3", "-I", "-c", entry, json.dumps(plan)]
@@ -192,34 +202,55 @@ class BubblewrapBackend:
 
 
 class BubblewrapProcess:
-    """See KernelProcess: bubblewrap, whose child is the kernel; both end with this process."""
+    """See KernelProcess: bubblewrap, and its child, the kernel. Both end with this process: the kernel's stdin does."""
 
-    def __init__(self, process: asyncio.subprocess.Process, stdin: asyncio.StreamWriter, stdout: asyncio.StreamReader, name: str) -> None:
-        """Made by `start`."""
+    def __init__(self, process: asyncio.subprocess.Process, kernel_pid: int, group: ControlGroup | None, name: str) -> None:
+        """Made by `start`. Raises OSError when one of both is gone already."""
+        if process.stdin is None or process.stdout is None or process.stderr is None:
+            raise OSError(0, "it has no pipes")
+        self._process_fd = os.pidfd_open(process.pid)
+        self._kernel_fd = os.pidfd_open(kernel_pid)
         self._process = process
-        self._stdin = stdin
-        self._stdout = stdout
-        self._name = name
-        self._group: ControlGroup | None = None
+        self._group = group
+        self._name = group.name if group is not None else name
+        self._stdin, self._stdout = process.stdin, process.stdout
         self._stderr = b""
-        self._reading_stderr: asyncio.Task[None] | None = None
+        self._reading_stderr = asyncio.create_task(self._keep_tail(process.stderr))
         self._is_hung_up = False
+        # bubblewrap's own bond to its child does not hold where code runs as another user than bubblewrap
+        asyncio.get_running_loop().add_reader(self._process_fd, self._kill_kernel)
 
     @classmethod
-    async def start(cls, command: Sequence[str], group: ControlGroup | None, name: str) -> BubblewrapProcess:
-        """Raises OSError."""
+    async def start(cls, command: Callable[[int], list[str]], group: ControlGroup | None, name: str) -> BubblewrapProcess:
+        """`command` is given the descriptor on which bubblewrap says who its child is. Raises OSError, and ValueError when it does not say."""
         # systemd-run finds its bus by these; inside, the environment is another one
         environment = {key: os.environ[key] for key in ("PATH", "XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS") if key in os.environ}
         pipe = asyncio.subprocess.PIPE
-        process = await asyncio.create_subprocess_exec(
-            *command, stdin=pipe, stdout=pipe, stderr=pipe, cwd="/", env=environment, limit=4 * _READ_BYTES, start_new_session=True
-        )
-        if process.stdin is None or process.stdout is None or process.stderr is None:
-            raise OSError(0, "it has no pipes")
-        made = cls(process, process.stdin, process.stdout, group.name if group is not None else name)
-        made._group = group
-        made._reading_stderr = asyncio.create_task(made._keep_tail(process.stderr))
-        return made
+        info_fd, told_fd = os.pipe()
+        with os.fdopen(info_fd, "rb") as info:
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    *command(told_fd),
+                    stdin=pipe,
+                    stdout=pipe,
+                    stderr=pipe,
+                    cwd="/",
+                    env=environment,
+                    limit=4 * _READ_BYTES,
+                    start_new_session=True,
+                    pass_fds=(told_fd,),
+                )
+            finally:
+                os.close(told_fd)
+            try:
+                return cls(process, int(json.loads(await asyncio.to_thread(info.read))["child-pid"]), group, name)
+            except BaseException as error:
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
+                _, words = await process.communicate()
+                if isinstance(error, ValueError):
+                    raise ValueError(words.decode(errors="replace").strip() or "it says nothing") from error
+                raise
 
     @property
     def name(self) -> str:
@@ -244,16 +275,15 @@ class BubblewrapProcess:
 
     async def remove(self) -> None:
         self._is_hung_up = True
-        self._stdin.transport.abort()
+        self._stdin.close()
+        self._kill_kernel()
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
         try:
             async with asyncio.timeout(_END_TIMEOUT_S):
                 while await self._stdout.read(_READ_BYTES):
                     pass  # its end is the end of the kernel, which holds the other end
-                await self._process.wait()
-                if self._reading_stderr is not None:
-                    await self._reading_stderr
+                await asyncio.gather(self._process.wait(), self._reading_stderr)
         except TimeoutError as error:
             raise SandboxError("A session in bubblewrap does not end.") from error
         finally:
@@ -262,6 +292,15 @@ class BubblewrapProcess:
 
     async def ask_engine(self) -> None:
         """There is none that could be gone."""
+
+    def _kill_kernel(self) -> None:
+        if self._process_fd >= 0:
+            asyncio.get_running_loop().remove_reader(self._process_fd)
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._kernel_fd, signal.SIGKILL)
+            os.close(self._kernel_fd)
+            os.close(self._process_fd)
+            self._kernel_fd = self._process_fd = -1
 
     async def _keep_tail(self, stream: asyncio.StreamReader) -> None:
         while data := await stream.read(_TAIL_BYTES):

@@ -19,6 +19,7 @@ from offline_assistants.errors import SandboxError
 _ROOT = Path("/sys/fs/cgroup")
 _CONTROLLERS = ("memory", "pids", "cpu")
 _PERIOD_US = 100_000
+GROUP_PREFIX = "offline-assistants-"
 _EMPTY_TIMEOUT_S = 5.0
 _SYSTEMD_TIMEOUT_S = 10.0
 _JOIN = 'while [ "$1" != -- ]; do echo 0 > "$1/cgroup.procs" || exit 1; shift; done; shift; exec "$@"'
@@ -90,7 +91,7 @@ def find_control_groups(instance_id: str, *, root: Path = _ROOT) -> ControlGroup
     parents = _unified_parents(root) if (root / "cgroup.controllers").exists() else _separate_parents(root)
     if parents is None or not all(os.access(parent, os.W_OK) for parent in parents):
         return None
-    return ControlGroups(parents, f"offline-assistants-{instance_id}-")
+    return ControlGroups(parents, f"{GROUP_PREFIX}{instance_id}-")
 
 
 def systemd_scope(limits: SandboxLimits) -> list[str] | None:

@@ -74,6 +74,10 @@ class DockerBackend:
     async def remove(self, name: str) -> None:
         await self._engine.remove(name)
 
+    async def ask_engine(self) -> None:
+        """Raises SandboxUnavailable when it does not answer."""
+        await self._engine.ping()
+
     async def close(self) -> None:
         await self._engine.close()
 

@@ -87,13 +87,7 @@ async def export_image(path: Path, *, engine: DockerEngine) -> str:
 
 async def import_image(path: Path, *, engine: DockerEngine) -> str:
     """Hand what `export_image` wrote to the engine; its tag. Raises SandboxUnavailable, and SandboxError for anything but the image of this version."""
-    tag = image_tag(sandbox_folder())
-    held = await asyncio.to_thread(_tags_in, path)
-    if held != [tag]:
-        raise SandboxError(
-            f"{path} holds {', '.join(held) or 'an image without a name'}, but this version needs {tag}. "
-            "Export it with the same version of offline-assistants, or run `offline-assistants sandbox build`."
-        )
+    tag = await check_archive(path)
     try:
         with path.open("rb") as file:
             await engine.load_image(file)
@@ -101,6 +95,18 @@ async def import_image(path: Path, *, engine: DockerEngine) -> str:
         raise SandboxError(f"{path} could not be read: {error.strerror or error}.") from error
     if not await engine.has_image(tag):
         raise SandboxError(f"The container engine took {path}, but has no {tag} now. Write it again with `offline-assistants sandbox export`.")
+    return tag
+
+
+async def check_archive(path: Path) -> str:
+    """The tag of the image that `export_image` wrote to `path`. Raises SandboxError for anything but the image of this version."""
+    tag = image_tag(sandbox_folder())
+    held = await asyncio.to_thread(_tags_in, path)
+    if held != [tag]:
+        raise SandboxError(
+            f"{path} holds {', '.join(held) or 'an image without a name'}, but this version needs {tag}. "
+            "Export it with the same version of offline-assistants, or run `offline-assistants sandbox build`."
+        )
     return tag
 
 

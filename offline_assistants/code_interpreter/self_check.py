@@ -10,7 +10,7 @@ import os
 import re
 import time
 import uuid
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -77,7 +77,7 @@ class HostState:
     """What the sandbox has of this machine. All zeros where the machine does not say, or another one has the engine."""
 
     num_processes: int
-    """Of the sandbox's own user, in all sessions."""
+    """Of the sandbox's own user, in all sessions, and those that this process has started."""
     memory_bytes: int
     """Of those processes, files in memory apart."""
     free_bytes: int
@@ -170,14 +170,29 @@ def _shortened(text: str) -> str:
 
 
 def _pids_of_the_sandbox() -> Iterable[str]:
-    """Living processes of the sandbox's user. From `status`: the folder of a process that is not dumpable belongs to root."""
+    """Living processes of the sandbox's user, and our own children with all of theirs: in bubblewrap, code may run as the user that we are.
+
+    From `status`: the folder of a process that is not dumpable belongs to root.
+    """
+    parents, living = dict[str, str](), dict[str, bool]()
     for path in Path("/proc").glob("[0-9]*"):
         try:
             status = (path / "status").read_text()
         except OSError:
             continue
-        if re.search(rf"^Uid:\s+{USER_ID}\b", status, re.MULTILINE) and not re.search(r"^State:\s+[ZX]", status, re.MULTILINE):
-            yield path.name
+        if re.search(r"^State:\s+[ZX]", status, re.MULTILINE) or (found := re.search(r"^PPid:\s+(\d+)", status, re.MULTILINE)) is None:
+            continue
+        parents[path.name] = found[1]
+        living[path.name] = re.search(rf"^Uid:\s+{USER_ID}\b", status, re.MULTILINE) is not None
+    return [pid for pid, is_of_user in living.items() if is_of_user or _is_below(pid, str(os.getpid()), parents)]
+
+
+def _is_below(pid: str, ancestor: str, parents: Mapping[str, str]) -> bool:
+    while (parent := parents.get(pid)) is not None:
+        if parent == ancestor:
+            return True
+        pid = parent
+    return False
 
 
 def _resident_bytes(pid: str) -> int:

@@ -34,12 +34,17 @@ class SessionSandbox:
         output_limits: OutputLimits | None = None,
         session_limits: SessionLimits | None = None,
         sweep_s: float = 300.0,
+        is_announced: bool = False,
     ) -> None:
-        """What an earlier life of `backend` left behind is removed at start; every `sweep_s` seconds, what it has started and no session has."""
+        """What an earlier life of `backend` left behind is removed at start; every `sweep_s` seconds, what it has started and no session has.
+
+        `is_announced`: say in the log what code runs in, or why it cannot run.
+        """
         self._backend = backend
         self._output_limits = output_limits or OutputLimits()
         self._sessions = Sessions(self._open_session, session_limits or SessionLimits(), open_spare=self._open_spare)
         self._sweep_s = sweep_s
+        self._is_announced = is_announced
         self._first_sweep: asyncio.Task[frozenset[str]] | None = None
         self._sweeping: asyncio.Task[None] | None = None
         self._opened: list[KernelSession] = []
@@ -111,7 +116,16 @@ class SessionSandbox:
         self._opened = [*(each for each in self._opened if each.is_alive), session]
         return session
 
+    async def _announce(self) -> None:
+        missing = await self._backend.check()
+        if missing is None:
+            _log.info("code_interpreter runs in %s", await self._backend.description())
+        else:
+            _log.warning("%s", missing)
+
     async def _sweep_for_ever(self) -> None:
+        if self._is_announced:
+            await self._announce()
         suspects: frozenset[str] = frozenset()
         while True:
             await asyncio.sleep(self._sweep_s)

@@ -67,7 +67,7 @@ def unpack_image(archive_path: Path, folder: Path, tag: str) -> None:
     finally:
         _remove(partial)
     for other in folder.iterdir():
-        if other != place:
+        if other != place and not other.name.startswith("."):
             _remove(other)
 
 

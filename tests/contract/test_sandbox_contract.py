@@ -1,4 +1,4 @@
-"""What every Sandbox does, run over the scripted one and over Docker. What only a real one can show is in test_docker_sandbox.py."""
+"""What every Sandbox does, run over the scripted one, Docker and bubblewrap. What only a real one can show is in test_python_sessions.py."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from contextlib import aclosing
 
 import pytest
 
+from offline_assistants.code_interpreter.bubblewrap_sandbox import BubblewrapSandbox
 from offline_assistants.code_interpreter.docker_sandbox import DockerSandbox
 from offline_assistants.errors import SandboxUnavailable
 from offline_assistants.ports import ExecutionEnded, ExecutionEvent, FileMade, Image, Logs, Sandbox, SandboxFile
+from offline_assistants.settings import Settings
 from offline_assistants.testing.scripted_sandbox import ScriptedSandbox
 
 pytestmark = pytest.mark.timeout(60)
@@ -18,13 +20,14 @@ PNG = b"\x89PNG\r\n\x1a\n"
 Rehearse = Callable[..., None]
 
 
-@pytest.fixture(params=["scripted", pytest.param("docker", marks=pytest.mark.docker)])
+@pytest.fixture(params=["scripted", pytest.param("docker", marks=pytest.mark.docker), pytest.param("bubblewrap", marks=pytest.mark.bubblewrap)])
 async def sandbox(request: pytest.FixtureRequest) -> AsyncIterator[Sandbox]:
     if request.param == "scripted":
         yield ScriptedSandbox()
         return
-    async with DockerSandbox("contract-test") as docker_sandbox:
-        yield docker_sandbox
+    is_docker = request.param == "docker"
+    async with DockerSandbox("contract-test") if is_docker else BubblewrapSandbox("contract-test", images=Settings().sandbox_images) as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -9,18 +9,22 @@ import pytest
 import pytest_asyncio
 
 from offline_assistants.code_interpreter.attacks import ATTACKS, ISOLATION
+from offline_assistants.code_interpreter.bubblewrap_sandbox import BubblewrapSandbox
 from offline_assistants.code_interpreter.docker_sandbox import DockerSandbox
 from offline_assistants.code_interpreter.self_check import Check, Finding, HostState, run_checks
 from offline_assistants.ports import ExecutionEnded, Logs, Sandbox
+from offline_assistants.settings import Settings
 from offline_assistants.testing.scripted_sandbox import ScriptedSandbox
 
+BACKENDS = [pytest.param("docker", marks=pytest.mark.docker), pytest.param("bubblewrap", marks=pytest.mark.bubblewrap)]
 pytestmark = [pytest.mark.timeout(500), pytest.mark.asyncio(loop_scope="module")]
 
 
-@pytest_asyncio.fixture(params=[pytest.param("docker", marks=pytest.mark.docker)], scope="module", loop_scope="module")
-async def sandbox() -> AsyncIterator[Sandbox]:
-    async with DockerSandbox(f"test-{uuid.uuid4().hex}") as docker_sandbox:
-        yield docker_sandbox
+@pytest_asyncio.fixture(params=BACKENDS, scope="module", loop_scope="module")
+async def sandbox(request: pytest.FixtureRequest) -> AsyncIterator[Sandbox]:
+    name = f"test-{uuid.uuid4().hex}"
+    async with DockerSandbox(name) if request.param == "docker" else BubblewrapSandbox(name, images=Settings().sandbox_images) as opened:
+        yield opened
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
