@@ -88,6 +88,8 @@ class Chat:
     """"auto", "none", "required", or "=NAME": this tool and no other."""
     parallel_tool_calls: bool = True
     response_format: ResponseFormat = field(default_factory=ResponseFormat)
+    reasoning_effort: str | None = None
+    """How long to think, for models that do: "none", "minimal", "low", "medium", "high", ...; None: as the model's template has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +141,13 @@ class TextDelta:
 
 
 @dataclass(frozen=True, slots=True)
+class ReasoningDelta:
+    """What the model writes for itself. It is no part of the answer."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class ToolCallStarted:
     index: int
     """0 for the first call of this turn."""
@@ -163,9 +172,10 @@ class Finished:
     num_cached_tokens: int
     """Prompt tokens that were in the KV cache already."""
     num_reasoning_tokens: int = 0
+    """Completion tokens that were written for the model itself, those around them included."""
 
 
-Delta = TextDelta | ToolCallStarted | ToolCallDelta | Finished
+Delta = TextDelta | ReasoningDelta | ToolCallStarted | ToolCallDelta | Finished
 
 
 @dataclass(frozen=True, slots=True)

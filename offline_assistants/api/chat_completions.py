@@ -116,6 +116,7 @@ def _chat(body: CreateChatCompletion) -> Chat:
         tool_choice=choice if tools else "none",
         parallel_tool_calls=not body.offers_functions and body.parallel_tool_calls is not False,
         response_format=ResponseFormat.asked(body.response_format),
+        reasoning_effort=body.reasoning_effort,
     )
 
 

@@ -19,7 +19,7 @@ from offline_assistants.domain.chat_completions import (
     LikelyToken,
     MessageToolCall,
 )
-from offline_assistants.ports import Finished, TextDelta, TokenLogprob, ToolCallDelta, ToolCallStarted
+from offline_assistants.ports import Delta, Finished, ReasoningDelta, TextDelta, TokenLogprob, ToolCallDelta, ToolCallStarted
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,7 @@ class AnswerForm:
 class _Choice:
     index: int
     text: str = ""
+    reasoning: str = ""
     calls: list[_Call] = field(default_factory=lambda: list[_Call]())
     logprobs: list[TokenLogprob] = field(default_factory=list[TokenLogprob])
     finished: Finished | None = None
@@ -67,7 +68,7 @@ class ChatAnswer:
         """The usage, if it was asked for; behind all others."""
         return {**self._form.head, "choices": [], "usage": self.usage.model_dump()} if self._form.with_usage else None
 
-    def _chunks(self, choice: _Choice, delta: TextDelta | ToolCallStarted | ToolCallDelta | Finished) -> list[dict[str, Any]]:
+    def _chunks(self, choice: _Choice, delta: Delta) -> list[dict[str, Any]]:
         opening: list[dict[str, Any]] = []
         start: dict[str, Any] = {}
         if not choice.has_begun:
@@ -81,6 +82,9 @@ class ChatAnswer:
                 choice.text += text
                 choice.logprobs += logprobs
                 return [*opening, self._chunk(choice, {"content": text}, logprobs=logprobs)]
+            case ReasoningDelta(text):
+                choice.reasoning += text
+                return [*opening, self._chunk(choice, {"reasoning_content": text})]
             case ToolCallStarted(index, name):
                 call = _Call(self._new_call_id(), name)
                 choice.calls.append(call)
@@ -126,6 +130,7 @@ class ChatAnswer:
             index=choice.index,
             message=AnswerMessage(
                 content=choice.text if choice.text or not choice.calls else None,
+                reasoning_content=choice.reasoning or None,
                 tool_calls=calls if calls and not self._form.is_legacy else None,
                 function_call=called[0] if called and self._form.is_legacy else None,
             ),

@@ -64,6 +64,8 @@ class AnswerMessage(Sparse):
     role: Literal["assistant"] = "assistant"
     content: str | None
     refusal: str | None = None
+    reasoning_content: str | None = None
+    """Extension: what the model wrote for itself, for models that think."""
     annotations: list[dict[str, Any]] = []
     tool_calls: list[MessageToolCall] | None = None
     function_call: FunctionCalled | None = None

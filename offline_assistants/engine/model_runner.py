@@ -151,6 +151,8 @@ class ModelRunner:
         ids = range(self.num_vocab)
         self.end_tokens = frozenset(token for token in ids if _llama.llama_vocab_is_eog(self._vocab, token))
         self.control_tokens = [self._text_of(token) for token in ids if _llama.llama_vocab_is_control(self._vocab, token)]
+        self.special_words = {self._text_of(token): token for token in ids if self._is_special(token)}
+        """Tokens that a grammar's strings do not match, because the grammar's tokenizer takes them for control tokens."""
         self.bos_token = self._text_of(_llama.llama_vocab_bos(self._vocab))
         self.eos_token = self._text_of(_llama.llama_vocab_eos(self._vocab))
         firsts: list[int] = [_llama.llama_vocab_bos(self._vocab), _llama.llama_vocab_eos(self._vocab)]
@@ -160,6 +162,17 @@ class ModelRunner:
         self.chat_template: str | None = template.decode("utf-8", "replace") if template else None
         can_cut = not (_llama.llama_model_is_recurrent(self._model) or _llama.llama_model_is_hybrid(self._model))
         self.can_cut_cache: bool = can_cut
+
+    def _is_special(self, token: int) -> bool:
+        attributes = _llama.llama_vocab_get_attr(self._vocab, token)
+        if attributes & _llama.LLAMA_TOKEN_ATTR_CONTROL:
+            return True
+        word = self._text_of(token) if attributes & _llama.LLAMA_TOKEN_ATTR_USER_DEFINED else ""
+        return word.startswith("<") and word.endswith(">")
+
+    def tokens_in(self, words: Iterable[str]) -> dict[int, bytes]:
+        """The control tokens that stand in these words, with their names, which `piece` leaves out."""
+        return {token: name.encode() for name, token in self.special_words.items() if name and any(name in word for word in words)}
 
     # ── Text and tokens ──────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from offline_assistants.engine.chat_formats.tool_syntax import CallParser
+from offline_assistants.engine.chat_formats.answer_parser import AnswerParser
 from offline_assistants.engine.detokenizer import Detokenizer, StopStrings
 from offline_assistants.engine.grammar import TokenGrammar
 from offline_assistants.engine.sampler import Sampler
@@ -30,7 +30,7 @@ class Sequence:
         piece: Callable[[int], bytes],
         end_tokens: frozenset[int],
         sampler: Sampler,
-        parser: CallParser | None = None,
+        parser: AnswerParser | None = None,
         stops: StopStrings | None = None,
         grammar: TokenGrammar | None = None,
         echo: str = "",
@@ -60,6 +60,7 @@ class Sequence:
         self._detokenizer = Detokenizer()
         self._echo = echo
         self._logprob = logprob
+        self._num_reasoning_tokens = 0
         self._logprobs: list[TokenLogprob] = []
         """Of tokens whose text was not shown yet."""
 
@@ -116,7 +117,9 @@ class Sequence:
         self._sampler.count(token)
         if token in self._end_tokens:
             return self._finish("stop")
+        was_thinking = self._parser is not None and self._parser.is_thinking
         deltas = self._show(self._detokenizer.feed(self._piece(token)))
+        self._num_reasoning_tokens += was_thinking or (self._parser is not None and self._parser.is_thinking)
         if self._stops.is_stopped:
             self.finish_reason = "stop"
         elif self.num_completion_tokens >= self._max_tokens:
@@ -186,4 +189,5 @@ class Sequence:
             num_prompt_tokens=self._num_prompt_tokens + num_hidden(self._sights),
             num_completion_tokens=self.num_completion_tokens,
             num_cached_tokens=cached + num_hidden(self._sights, up_to=cached),
+            num_reasoning_tokens=self._num_reasoning_tokens,
         )

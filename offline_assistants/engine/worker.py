@@ -20,11 +20,10 @@ from typing import BinaryIO
 
 import numpy as np
 
-from offline_assistants.engine.chat_formats.generic import GenericFormat
+from offline_assistants.engine.chat_formats.choice import choose
 from offline_assistants.engine.chat_formats.template import CHATML, ChatTemplate
-from offline_assistants.engine.chat_formats.tool_syntax import CallParser
 from offline_assistants.engine.detokenizer import StopStrings
-from offline_assistants.engine.grammar import TokenGrammar, lark_for
+from offline_assistants.engine.grammar import TokenGrammar
 from offline_assistants.engine.kv_cache import KVCache
 from offline_assistants.engine.logprobs import token_logprob
 from offline_assistants.engine.model_runner import ModelRunner
@@ -81,7 +80,8 @@ class Worker:
 
     def _load(self, load: Load) -> None:
         self._runner = ModelRunner(load.path, load.options, load.projector)
-        self._format = GenericFormat(_template(self._runner))
+        self._format = choose(_template(self._runner, load.path.stem)).format
+        self._shown_words = self._runner.tokens_in(self._format.words)
         self._grammar_tokenizer = self._runner.grammar_tokenizer()
         cache = KVCache(self._runner.num_slots, can_cut=self._runner.can_cut_cache)
         self._stepper = Stepper(self._runner, cache, load.options, num_kv_tokens=self._runner.num_kv_tokens, clock=time.perf_counter)
@@ -115,7 +115,7 @@ class Worker:
                     case CountTokens(request_id, texts):
                         self._send(Counts(request_id, [self._runner.count(text) for text in texts]))
                     case Measure(request_id, prompt):
-                        self._send(Counts(request_id, [self._tokens(prompt).num_tokens]))
+                        self._send(Counts(request_id, [self._tokens(prompt, self._rendered(prompt)).num_tokens]))
                     case _:
                         raise EngineError(f"a worker does not take {type(command).__name__}")
             except OfflineAssistantsError as error:
@@ -135,7 +135,8 @@ class Worker:
             self._send(Failed(command.request_id, error))
 
     def _prepare(self, command: Generate) -> Sequence:
-        prompt, sampling = self._tokens(command.prompt), command.sampling
+        text = self._rendered(command.prompt)
+        prompt, sampling = self._tokens(command.prompt, text), command.sampling
         room = self._runner.context_tokens - prompt.num_tokens
         if room < 1:
             raise ContextOverflow(
@@ -143,26 +144,33 @@ class Worker:
                 "Shorten the newest message or the instructions, or serve the model with a larger context."
             )
         self._check([token for token, _ in sampling.logit_bias], param="logit_bias")
-        chat = command.prompt if isinstance(command.prompt, Chat) else Chat(())
-        lark = lark_for(chat)
+        chat = command.prompt if isinstance(command.prompt, Chat) else None
+        lark = self._format.grammar(chat, text, self._runner.special_words) if chat else None
         return Sequence(
             command.request_id,
             prompt=prompt,
             max_tokens=room if sampling.max_tokens is None else min(room, sampling.max_tokens),
-            piece=self._runner.piece,
+            piece=self._piece if chat else self._runner.piece,
             end_tokens=self._runner.end_tokens,
             sampler=Sampler(sampling, np.random.default_rng(_seed(sampling))),
-            parser=CallParser(chat.tools) if chat.tools else None,
+            parser=self._format.parser(chat, text) if chat else None,
             stops=StopStrings(sampling.stop),
             grammar=TokenGrammar(lark, self._grammar_tokenizer) if lark else None,
             echo=self._echo(command.prompt),
             logprob=None if sampling.top_logprobs is None else partial(token_logprob, num_top=sampling.top_logprobs, name=self._runner.name),
         )
 
-    def _tokens(self, prompt: Chat | RawPrompt) -> PromptTokens:
+    def _piece(self, token: int) -> bytes:
+        """A token's text, and the name of a control token that the chat format has to see."""
+        return self._shown_words.get(token) or self._runner.piece(token)
+
+    def _rendered(self, prompt: Chat | RawPrompt) -> str:
+        return self._format.render(prompt) if isinstance(prompt, Chat) else ""
+
+    def _tokens(self, prompt: Chat | RawPrompt, rendered: str) -> PromptTokens:
         if isinstance(prompt, Chat):
             pictures = [picture.content for message in prompt.messages for picture in message.pictures]
-            return self._runner.tokenize_prompt(self._format.render(prompt), pictures)
+            return self._runner.tokenize_prompt(rendered, pictures)
         if isinstance(prompt.text, str):
             return PromptTokens(self._runner.tokenize_raw(prompt.text))
         self._check(prompt.text, param="prompt")
@@ -184,13 +192,14 @@ def _seed(sampling: SamplingParams) -> int | None:
     return None if sampling.seed is None else sampling.seed % 2**64
 
 
-def _template(runner: ModelRunner) -> ChatTemplate:
+def _template(runner: ModelRunner, model: str) -> ChatTemplate:
     return ChatTemplate(
         runner.chat_template or CHATML,
         bos_token=runner.bos_token,
         eos_token=runner.eos_token,
         control_tokens=runner.control_tokens,
         strftime=time.strftime,
+        model=model,
     )
 
 

@@ -181,6 +181,7 @@ class PromptBuilder:
             tool_choice=self._tool_choice(run, progress),
             parallel_tool_calls=run.parallel_tool_calls,
             response_format=ResponseFormat.asked(run.response_format),
+            reasoning_effort=run.reasoning_effort,
         )
 
     def _tool_choice(self, run: Run, progress: Progress) -> str:

@@ -37,7 +37,7 @@ from offline_assistants.domain.run_state import Completed, Failed, Started, Toke
 from offline_assistants.domain.stream_events import arguments_delta, code_delta, tool_call_started
 from offline_assistants.errors import ContextOverflow, EngineBusy, OfflineAssistantsError, RequestError
 from offline_assistants.file_search.citations import CitationWriter
-from offline_assistants.ports import Chat, Delta, Engines, Finished, SamplingParams, TextDelta, ToolCallDelta, ToolCallStarted
+from offline_assistants.ports import Chat, Delta, Engines, Finished, ReasoningDelta, SamplingParams, TextDelta, ToolCallDelta, ToolCallStarted
 from offline_assistants.runs.active_run import ActiveRun, StaleRun
 from offline_assistants.runs.history import History
 from offline_assistants.runs.message_writer import MessageWriter
@@ -193,6 +193,8 @@ class Runner:
                 if active.step is not None and call.tool != "file_search":
                     event = code_delta if call.tool == "code_interpreter" else arguments_delta
                     active.stream.publish(event(active.step, index, fragment))
+            case ReasoningDelta():
+                pass  # the API of runs has no place for it but its count
             case Finished():
                 this_round.usage = active.open_usage = _usage(delta)
                 this_round.is_cut = delta.finish_reason == "length"

@@ -29,6 +29,7 @@ from offline_assistants.ports import (
     Engines,
     Finished,
     RawPrompt,
+    ReasoningDelta,
     ResponseFormat,
     SamplingParams,
     TextDelta,
@@ -57,6 +58,7 @@ class Answer:
 
     text: str = ""
     calls: list[list[str]] = field(default_factory=list)
+    reasoning: str = ""
     finished: Finished | None = None
     deltas: list[Delta] = field(default_factory=list)
     logprobs: list[TokenLogprob] = field(default_factory=list)
@@ -73,6 +75,8 @@ class Answer:
                 self.calls.append([name, ""])
             case ToolCallDelta(index, fragment):
                 self.calls[index][1] += fragment
+            case ReasoningDelta(text):
+                self.reasoning += text
             case Finished():
                 self.finished = delta
 

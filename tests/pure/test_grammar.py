@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from llguidance import LLMatcher
 
-from offline_assistants.engine.grammar import lark_for
+from offline_assistants.engine.chat_formats.generic_grammar import lark_for
 from offline_assistants.errors import RequestError
 from offline_assistants.ports import Chat, ResponseFormat, ToolSpec
 

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
+from offline_assistants.engine.chat_formats.answer_grammar import with_thoughts
+from offline_assistants.engine.chat_formats.answer_parser import AnswerParser
+from offline_assistants.engine.chat_formats.generic_grammar import lark_for
+from offline_assistants.engine.chat_formats.reasoning import ends_in_thought, has_thought, thoughts_of, variables_of
 from offline_assistants.engine.chat_formats.template import ChatTemplate, picture_mark, plain
-from offline_assistants.engine.chat_formats.tool_syntax import CLOSE, OPEN, call_head, call_tail, render_call
+from offline_assistants.engine.chat_formats.tool_syntax import CLOSE, OPEN, CallParser, call_head, call_tail, render_call
 from offline_assistants.errors import RequestError
 from offline_assistants.ports import Chat, ChatMessage, ToolSpec
 
@@ -22,8 +26,11 @@ MAX_REPEATED_QUESTION = 400
 
 
 class GenericFormat:
+    name = "generic"
+
     def __init__(self, template: ChatTemplate) -> None:
         self._template = template
+        self._thoughts = thoughts_of(template.source)
         self._takes_system = self._accepts([("system", "probe"), ("user", "hi")], must_contain="probe")
         self._takes_repeated_roles = self._accepts([("user", "probe"), ("user", "again")], must_contain="probe")
 
@@ -36,7 +43,22 @@ class GenericFormat:
             turns = _system_in_user(turns)
         if not self._takes_repeated_roles:
             turns = _alternating(turns)
-        return self._template.render(turns or [("user", "")])
+        return self._template.render(turns or [("user", "")], variables_of(self._template.source, chat.reasoning_effort))
+
+    def grammar(self, chat: Chat, prompt: str, special_words: Mapping[str, int]) -> str | None:
+        """What may follow the prompt, in llguidance's form of Lark; None when any text may. Raises RequestError for what cannot be honoured."""
+        thoughts = None if has_thought(prompt, self._thoughts) else self._thoughts
+        return with_thoughts(lark_for(chat), thoughts, special_words, is_thinking=ends_in_thought(prompt, thoughts))
+
+    def parser(self, chat: Chat, prompt: str) -> AnswerParser:
+        """Reads what follows the prompt."""
+        reader = CallParser(chat.tools) if chat.tools else None
+        return AnswerParser(self._thoughts, reader, is_thinking=ends_in_thought(prompt, self._thoughts))
+
+    @property
+    def words(self) -> list[str]:
+        """Words of the syntax, which the parser has to see even if they are control tokens."""
+        return [self._thoughts.opening, self._thoughts.closing] if self._thoughts else []
 
     def _accepts(self, turns: Sequence[Turn], *, must_contain: str) -> bool:
         try:
@@ -50,7 +72,7 @@ class GenericFormat:
 
 def tool_section(tools: Sequence[ToolSpec]) -> str:
     """What the model is told of its tools: a line for each, and the form of a call."""
-    lines = ["# Tools", "", *(_tool_line(tool) for tool in tools), "", "To call a tool, answer with:"]
+    lines = [*tool_lines(tools), "", "To call a tool, answer with:"]
     json_tool = next((tool for tool in tools if tool.syntax == "json"), None)
     code_tool = next((tool for tool in tools if tool.syntax == "code"), None)
     if json_tool:
@@ -58,6 +80,11 @@ def tool_section(tools: Sequence[ToolSpec]) -> str:
     if code_tool:
         lines += [f"{OPEN}{call_head(code_tool, tools)}CODE{call_tail(code_tool)}"]
     return "\n".join(lines)
+
+
+def tool_lines(tools: Sequence[ToolSpec]) -> list[str]:
+    """A heading, and a line for each tool."""
+    return ["# Tools", "", *(_tool_line(tool) for tool in tools)]
 
 
 def _tool_line(tool: ToolSpec) -> str:
@@ -85,17 +112,17 @@ def _turns(chat: Chat) -> list[Turn]:
             results = []
         match message.role:
             case "tool":
-                results.append(_result(plain(names.get(message.tool_call_id or "", "the tool")), _content(message, pictures)))
+                results.append(_result(plain(names.get(message.tool_call_id or "", "the tool")), content_of(message, pictures)))
             case "assistant":
                 names |= {call.call_id: call.name for call in message.tool_calls}
-                turns.append(("assistant", _content(message, pictures) + plain("\n".join(render_call(call, chat.tools) for call in message.tool_calls))))
+                turns.append(("assistant", content_of(message, pictures) + plain("\n".join(render_call(call, chat.tools) for call in message.tool_calls))))
             case "system" | "user":
                 question = plain(message.content) if message.role == "user" else question
-                turns.append((message.role, _content(message, pictures)))
+                turns.append((message.role, content_of(message, pictures)))
     return [*turns, _result_turn(results, question)] if results else turns
 
 
-def _content(message: ChatMessage, pictures: Iterator[int]) -> str:
+def content_of(message: ChatMessage, pictures: Iterator[int]) -> str:
     """The message's text with a mark for each of its pictures, which are counted through the chat."""
     parts, end = list[str](), 0
     for picture in message.pictures:

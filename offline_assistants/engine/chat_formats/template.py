@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, cast
 
 from jinja2 import TemplateError, nodes
 from jinja2.ext import Extension
 from jinja2.parser import Parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.sandbox import SandboxedEnvironment
 
 from offline_assistants.errors import RequestError
 
@@ -28,34 +29,80 @@ CHATML = (
 _LITERAL_START, _LITERAL_END = "\ufdd0", "\ufdd1"
 _PICTURE_START, _PICTURE_END = "\ufdd2", "\ufdd3"
 _PICTURE = re.compile(f"{_PICTURE_START}([0-9]+){_PICTURE_END}")
+_ESCAPED_MARK = re.compile(r"\\u(fdd[0-3])")
 _OURS = re.compile(f"[{_LITERAL_START}-{_PICTURE_END}]")
 _LITERAL = re.compile(f"{_LITERAL_START}(.*?){_LITERAL_END}", re.DOTALL)
 
 
+class Written(dict[str, Any]):
+    """The arguments of a call, which `tojson` writes as the model wrote them: the same tokens, so what is in the KV cache matches."""
+
+    def __init__(self, text: str) -> None:
+        """Raises ValueError when the text is no JSON object."""
+        value: Any = json.loads(text)
+        if not isinstance(value, dict):
+            raise ValueError("arguments are an object")
+        super().__init__(cast("dict[str, Any]", value))
+        self.text = text
+
+
 class ChatTemplate:
-    def __init__(self, source: str, *, bos_token: str, eos_token: str, control_tokens: Sequence[str], strftime: Callable[[str], str]) -> None:
+    def __init__(
+        self, source: str, *, bos_token: str, eos_token: str, control_tokens: Sequence[str], strftime: Callable[[str], str], model: str = "this model"
+    ) -> None:
         """`control_tokens`: the words that the tokenizer reads as control tokens. `strftime`: the time now, for templates that state the date.
 
         Raises ValueError when the template is not one.
         """
-        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", _GenerationTag])
+        # Some templates append to lists. Whatever they are given was made for this one rendering.
+        environment = SandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", _GenerationTag])
         environment.filters["tojson"] = _tojson
         environment.globals["raise_exception"] = _raise_exception  # pyright: ignore[reportArgumentType] - any function may be a global
         environment.globals["strftime_now"] = strftime  # pyright: ignore[reportArgumentType]
         try:
             self._template = environment.from_string(source)
         except TemplateError as error:
-            raise ValueError(f"the chat template cannot be read: {error}") from error
+            raise ValueError(f"the chat template of {model} cannot be read: {error}{_line(error.__traceback__)}") from error
+        self.source = source
+        self._strftime = strftime
+        self._model = model
         self._words = {"bos_token": bos_token, "eos_token": eos_token}
         self._control = re.compile("|".join(re.escape(word) for word in sorted(control_tokens, key=len, reverse=True)) or r"(?!)")
 
-    def render(self, messages: Sequence[tuple[str, str]]) -> str:
+    def render(self, messages: Sequence[tuple[str, str]], variables: Mapping[str, Any] | None = None) -> str:
         """The prompt of (role, content) turns, up to where the assistant begins. Raises RequestError with the template's own words when it refuses them."""
-        turns = [{"role": role, "content": self._mark(content)} for role, content in messages]
+        return self.render_messages([{"role": role, "content": content} for role, content in messages], variables=variables or {})
+
+    def render_messages(self, messages: Sequence[Mapping[str, Any]], *, tools: Sequence[Mapping[str, Any]] = (), variables: Mapping[str, Any]) -> str:
+        """The prompt of messages and tools as templates expect them, with variables of the template's own. Raises RequestError like `render`."""
+        words = {**variables, **self._words}
+        if tools:
+            words["tools"] = self._marked(tools)
+        if "datetime" in self.source:
+            # Said so by templates older than `tools` and `strftime_now`.
+            words |= {"functions": _tojson(self._marked(tools), indent=4), "datetime": self._strftime("%Y-%m-%d")}
         try:
-            return self._template.render(messages=turns, add_generation_prompt=True, **self._words)
-        except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
-            raise RequestError(f"The model's chat template refuses these messages: {error}") from error
+            return self._template.render(messages=self._marked(messages), add_generation_prompt=True, **words)
+        except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError) as error:
+            place = _line(error.__traceback__)
+            raise RequestError(f"The chat template of {self._model} refuses these messages{place}: {error}") from error
+
+    def _marked(self, value: Any) -> Any:
+        """A copy in which no text can become a control token."""
+        match value:
+            case str():
+                return self._mark(value)
+            case Written():
+                copy = Written(value.text)
+                copy.update({self._mark(key): self._marked(each) for key, each in value.items()})
+                copy.text = self._mark(value.text)
+                return copy
+            case dict():
+                return {self._mark(str(key)): self._marked(each) for key, each in cast("dict[Any, Any]", value).items()}
+            case list() | tuple():
+                return [self._marked(each) for each in cast("Sequence[Any]", value)]
+            case _:
+                return value
 
     def _mark(self, content: str) -> str:
         content = content.replace(_LITERAL_START, "").replace(_LITERAL_END, "")
@@ -98,7 +145,28 @@ class _GenerationTag(Extension):
 
 def _tojson(value: Any, indent: int | None = None, ensure_ascii: bool = False, separators: tuple[str, str] | None = None, sort_keys: bool = False) -> str:
     # jinja2's own filter escapes for HTML, which the templates do not expect.
-    return json.dumps(value, indent=indent, ensure_ascii=ensure_ascii, separators=separators, sort_keys=sort_keys)
+    if isinstance(value, Written) and indent is None and separators is None and not sort_keys:
+        return value.text
+    text = json.dumps(value, indent=indent, ensure_ascii=ensure_ascii, separators=separators, sort_keys=sort_keys, default=_listed)
+    # Marks have to stay marks.
+    return _ESCAPED_MARK.sub(lambda mark: chr(int(mark[1], 16)), text) if ensure_ascii else text
+
+
+def _listed(value: Any) -> Any:
+    """What filters make is not yet a list."""
+    if isinstance(value, Iterable):
+        return list(cast("Iterable[Any]", value))
+    raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+def _line(trace: TracebackType | None) -> str:
+    """Where in the template something failed."""
+    line = None
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == "<template>":
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return f" (line {line})" if line else ""
 
 
 def _raise_exception(message: str) -> None:

@@ -1,0 +1,1 @@
+"""What each family of models writes, as data: one small file per family."""
