@@ -21,7 +21,7 @@ class Ignored:
     """Values that say what happens anyway, and so are no news."""
 
 
-_REASONING = Ignored("How long a model thinks is its own affair here.")
+_REASONING = Ignored("Models that think are told, as far as their chat template has a word for it; others go on as ever.")
 _USER = Ignored("Nobody is watched; there is one owner.")
 
 IGNORED: Mapping[str, Mapping[str, Ignored]] = {
