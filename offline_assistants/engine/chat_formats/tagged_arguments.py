@@ -64,15 +64,14 @@ class TaggedArguments:
 
     def _tag(self, key: str, value: Any) -> str:
         kind = next((name for name, types in _JSON_TYPES if isinstance(value, types)), "null")
-        match value:
-            case str():
-                text = value
-            case dict() if self.is_nested:
-                text = self._tags(cast("dict[str, Any]", value))
-            case list() if self.is_nested:
-                text = "".join(self._tag(_ITEM, each) for each in cast("list[Any]", value))
-            case _:
-                text = json.dumps(value, ensure_ascii=False)
+        if kind == "string":
+            text = str(value)
+        elif kind == "object" and self.is_nested:
+            text = self._tags(cast("dict[str, Any]", value))
+        elif kind == "array" and self.is_nested:
+            text = "".join(self._tag(_ITEM, each) for each in cast("list[Any]", value))
+        else:
+            text = json.dumps(value, ensure_ascii=False)
         return self._head(key, kind) + text + self.end(key)
 
     def end(self, key: str) -> str:
