@@ -63,9 +63,9 @@ class TaggedArguments:
         return "".join(self._tag(key, value) for key, value in values.items())
 
     def _tag(self, key: str, value: Any) -> str:
-        kind = next((name for name, types in _JSON_TYPES if isinstance(value, types)), "null")
+        kind = _json_type(value)
         if kind == "string":
-            text = str(value)
+            text = cast("str", value)
         elif kind == "object" and self.is_nested:
             text = self._tags(cast("dict[str, Any]", value))
         elif kind == "array" and self.is_nested:
@@ -222,3 +222,7 @@ def _exact(words: str) -> str:
 
 def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)[1:-1]
+
+
+def _json_type(value: object) -> str:
+    return next((name for name, types in _JSON_TYPES if isinstance(value, types)), "null")
