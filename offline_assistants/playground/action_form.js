@@ -22,7 +22,7 @@ export function ActionForm({ run }) {
     ${calls.map(
       (call) => html`<div key=${call.id} class="call">
         <p><strong>${call.function.name}</strong></p>
-        <pre tabindex="0" role="region" aria-label=${`Arguments of ${call.function.name}`}>${pretty(call.function.arguments)}</pre>
+        <pre tabindex="0" role="group" aria-label=${`Arguments of ${call.function.name}`}>${pretty(call.function.arguments)}</pre>
         <label>Output of ${call.function.name}
           <textarea rows="3" value=${outputs[call.id] ?? ""} onInput=${(event) => setOutputs({ ...outputs, [call.id]: event.target.value })}></textarea></label>
       </div>`,

@@ -9,13 +9,13 @@ import { html, useState } from "./vendor.js";
 export function AssistantPanel() {
   const assistant = use(currentAssistant);
   const isReady = use((s) => s.isReady);
-  return html`<aside class="panel" data-column="assistant" aria-label="Assistant">
+  return html`<section class="panel" data-column="assistant" aria-label="Assistant">
     <div class="bar"><h2>Assistant</h2><${Saving} /></div>
     <div class="panel-body">
       <${Picker} />
       ${assistant ? html`<${Fields} key=${assistant.id} assistant=${assistant} />` : isReady && html`<${NoAssistant} />`}
     </div>
-  </aside>`;
+  </section>`;
 }
 
 function Saving() {
@@ -137,7 +137,7 @@ function SchemaField({ value }) {
     if (!found) change({ response_format: { type: "json_schema", json_schema: checked } });
   };
   return html`<label class="field">JSON schema
-      <textarea class="mono" rows="10" spellcheck="false" value=${text} onInput=${changed} onBlur=${() => !problem && setDraft(null)}
+      <textarea class="mono" rows="10" spellcheck=${false} value=${text} onInput=${changed} onBlur=${() => !problem && setDraft(null)}
         aria-invalid=${!!problem} aria-describedby="schema-problem"></textarea></label>
     <p id="schema-problem" class=${problem ? "error" : "hint"} role="status">${problem ?? "Valid. A grammar holds the model to it."}</p>`;
 }

@@ -20,11 +20,11 @@ export function Conversation() {
     event.preventDefault();
     setIsOver(true);
   };
-  return html`<main class=${`conversation ${isOver ? "drop-here" : ""}`} data-column="chat" onDrop=${drop} onDragOver=${over} onDragLeave=${() => setIsOver(false)}>
+  return html`<section aria-label="Conversation" class=${`conversation ${isOver ? "drop-here" : ""}`} data-column="chat" onDrop=${drop} onDragOver=${over} onDragLeave=${() => setIsOver(false)}>
     <${ThreadHeader} />
     <${Messages} />
     <${Composer} />
-  </main>`;
+  </section>`;
 }
 
 function ThreadHeader() {
@@ -34,7 +34,7 @@ function ThreadHeader() {
     <button type="button" class="quiet threads-button" onClick=${() => set({ dialog: { kind: "threads" } })}><${Icon} name="list" />Threads</button>
     <h2 title=${threadId ?? ""}>${threadId ? titleOf(thread) : "New thread"}</h2>
     ${threadId &&
-    html`<button type="button" class="quiet" onClick=${() => set({ dialog: { kind: "code" } })}><${Icon} name="code" /><span>View code</span></button>
+    html`<button type="button" class="quiet" aria-label="View code" title="View code" onClick=${() => set({ dialog: { kind: "code" } })}><${Icon} name="code" /><span>View code</span></button>
       <details class="menu">
         <summary class="icon-button" aria-label="Export the thread" title="Export"><${Icon} name="download" /></summary>
         <div>
@@ -52,6 +52,7 @@ function Messages() {
   const hasEarlier = use((s) => s.hasEarlier);
   const threadId = use((s) => s.threadId);
   const box = useRef();
+  const inner = useRef();
   const follows = useRef(true); // the end stays in sight until somebody scrolls away from it
   const height = useRef(0);
   const [isAway, setIsAway] = useState(false);
@@ -59,6 +60,11 @@ function Messages() {
   useEffect(() => {
     follows.current = true;
   }, [threadId]);
+  useEffect(() => {
+    const grown = new ResizeObserver(() => follows.current && toEnd()); // pictures come after the words around them
+    grown.observe(inner.current);
+    return () => grown.disconnect();
+  }, []);
   useLayoutEffect(() => {
     const list = box.current;
     if (follows.current) list.scrollTop = list.scrollHeight;
@@ -87,11 +93,13 @@ function Messages() {
   };
   return html`<div class="scroll-place">
     <div class="messages" ref=${box} onScroll=${scrolled} tabindex="0" role="region" aria-label="Messages">
-      ${hasEarlier && html`<button type="button" class="quiet earlier" onClick=${more}>Show earlier messages</button>`}
-      ${messages === null && html`<p class="hint middle">Looking for messages…</p>`}
-      ${messages?.length === 0 && html`<${Empty} />`}
-      ${messages?.map((message) => html`<${Message} key=${message.id} message=${message} />`)}
-      <${RunState} />
+      <div class="message-list" ref=${inner}>
+        ${hasEarlier && html`<button type="button" class="quiet earlier" onClick=${more}>Show earlier messages</button>`}
+        ${messages === null && html`<p class="hint middle">Looking for messages…</p>`}
+        ${messages?.length === 0 && html`<${Empty} />`}
+        ${messages?.map((message) => html`<${Message} key=${message.id} message=${message} />`)}
+        <${RunState} />
+      </div>
     </div>
     ${isAway && html`<${IconButton} name="down" label="To the newest message" class="icon-button to-end" onClick=${toEnd} />`}
   </div>`;

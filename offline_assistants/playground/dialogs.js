@@ -1,5 +1,5 @@
 // What opens above the page. The browser's own dialog keeps the keyboard inside and gives the focus back.
-import { useKey } from "./api.js";
+import { key, useKey } from "./api.js";
 import { FunctionEditor } from "./function_editor.js";
 import { Icon, IconButton } from "./icons.js";
 import { attempt, currentAssistant, notify, now, set, use } from "./state.js";
@@ -8,7 +8,6 @@ import { SourceView } from "./source_view.js";
 import { ThreadList } from "./thread_list.js";
 import { html, hljs, useEffect, useRef, useState } from "./vendor.js";
 import { asCurl, asPython } from "./view_code.js";
-import { key } from "./api.js";
 
 const KINDS = { address: Address, code: Code, confirm: Confirm, function: Function, key: Key, network: Network, shortcuts: Shortcuts, source: Source, threads: Threads };
 const LABELS = { address: "An address outside", code: "The thread as code", function: "Function", key: "API key", network: "Network", shortcuts: "Keyboard", source: "Source", threads: "Threads" };
@@ -28,8 +27,8 @@ export function Dialogs() {
   };
   return html`<dialog ref=${box} key=${dialog.kind} class=${WIDE.has(dialog.kind) ? "wide" : ""} aria-label=${LABELS[dialog.kind] ?? dialog.title} onClose=${close} onClick=${outside}>
     <div class="dialog-body">
-      <${IconButton} name="close" label="Close" class="icon-button close" onClick=${() => box.current.close()} />
       <${Kind} ...${dialog} onClose=${() => box.current.close()} />
+      <${IconButton} name="close" label="Close" class="icon-button close" onClick=${() => box.current.close()} />
     </div>
   </dialog>`;
 }
@@ -41,7 +40,7 @@ function Confirm({ title, text, action, onConfirm, onClose }) {
   };
   return html`<h2>${title}</h2><p>${text}</p>
     <div class="row"><span class="grow"></span><button type="button" class="quiet" onClick=${onClose}>Cancel</button>
-      <button type="button" class="primary danger" ref=${(button) => button?.focus()} onClick=${confirmed}>${action}</button></div>`;
+      <button type="button" class="primary danger" onClick=${confirmed}>${action}</button></div>`;
 }
 
 function Key({ message, done, onClose }) {
@@ -73,7 +72,7 @@ function Code() {
       <button type="button" class="quiet" aria-pressed=${language === "python"} onClick=${() => setLanguage("python")}>Python</button>
       <button type="button" class="quiet" aria-pressed=${language === "curl"} onClick=${() => setLanguage("curl")}>curl</button>
       <span class="grow"></span><button type="button" class="quiet" onClick=${copy}><${Icon} name="clone" />Copy</button></div>
-    <pre class="program" tabindex="0" role="region" aria-label="Program"><code class="hljs" ref=${place}></code></pre>`;
+    <pre class="program" tabindex="0" role="group" aria-label="Program"><code class="hljs" ref=${place}></code></pre>`;
 }
 
 /** Highlighted nodes without a detour over HTML: highlight.js' own tree of scopes. */

@@ -25,7 +25,7 @@ export function FunctionEditor({ definition, onClose }) {
   return html`<h2>${definition ? `Function ${definition.name}` : "A new function"}</h2>
     <p class="hint">The model writes arguments that fit the parameters; you, or your program, give the output.</p>
     <label class="field">Definition as JSON
-      <textarea class="mono" rows="16" spellcheck="false" value=${text} onInput=${(event) => setText(event.target.value)} onKeyDown=${pressed}
+      <textarea class="mono" rows="16" spellcheck=${false} value=${text} onInput=${(event) => setText(event.target.value)} onKeyDown=${pressed}
         aria-invalid=${!!problem} aria-describedby="function-problem"></textarea></label>
     <p id="function-problem" class=${problem ? "error" : "hint"} role="status">${problem ?? "Valid."}</p>
     <div class="row"><span class="grow"></span>

@@ -37,12 +37,12 @@ function Page() {
     <a class="skip" href="#message">Skip to the message box</a>
     <${Header} />
     <${Offline} />
-    <div class="columns" data-shown=${column}>
+    <main class="columns" data-shown=${column}>
       <${AssistantPanel} />
       <nav class="threads-rail" aria-label="Threads"><${ThreadList} /></nav>
       <${Conversation} />
       <${RunPanel} />
-    </div>
+    </main>
     <nav class="tabs" aria-label="Columns">
       ${COLUMNS.map(
         ([icon, name, label]) => html`<button type="button" aria-pressed=${column === name} onClick=${() => set({ column: name })}>

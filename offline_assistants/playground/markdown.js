@@ -5,6 +5,7 @@ const MAX_HIGHLIGHTED = 20_000;
 const MARK = /\uE000(\d+)\uE001/g; // where an annotation stands, by its number
 const TAGS = ["p", "br", "hr", "em", "strong", "s", "code", "pre", "blockquote", "ul", "ol", "li", "table", "thead", "tbody", "tr", "th", "td",
   "h1", "h2", "h3", "h4", "h5", "h6", "span", "div", "button"]; // prettier-ignore
+/** `data-href` is a text that is shown, not an address that a browser follows. */
 const ATTRIBUTES = ["class", "type", "start", "data-href", "data-note", "data-copy", "title", "aria-label", "tabindex", "role"];
 
 const markdown = new MarkdownIt({ html: false, linkify: true, highlight });
@@ -43,7 +44,7 @@ rules.fence = (tokens, index) => {
   const code = highlight(token.content, language) || escapeHtml(token.content);
   const name = escapeHtml(language || "text");
   return `<div class="code"><div class="code-head"><span>${name}</span><button type="button" class="quiet small" data-copy="">Copy</button></div>` +
-    `<pre tabindex="0" role="region" aria-label="Code: ${name}"><code class="hljs">${code}</code></pre></div>`; // prettier-ignore
+    `<pre tabindex="0" role="group" aria-label="Code: ${name}"><code class="hljs">${code}</code></pre></div>`; // prettier-ignore
 };
 rules.code_block = rules.fence;
 for (const cell of ["th_open", "td_open"]) {
@@ -52,7 +53,7 @@ for (const cell of ["th_open", "td_open"]) {
     return `<${tokens[index].tag}${align ? ` class="${align}"` : ""}>`;
   };
 }
-rules.table_open = () => '<div class="table" tabindex="0" role="region" aria-label="Table"><table>';
+rules.table_open = () => '<div class="table" tabindex="0" role="group" aria-label="Table"><table>';
 rules.table_close = () => "</table></div>";
 
 /** A fragment of safe nodes. `notes` say what stands at each annotation's place: {label, title, kind}. */
@@ -61,23 +62,30 @@ export function render(text, notes = []) {
     const note = notes[number];
     return note ? `<button type="button" class="note ${note.kind}" data-note="${number}" title="${escapeHtml(note.title)}" aria-label="${escapeHtml(note.title)}">${escapeHtml(note.label)}</button>` : "";
   });
-  return DOMPurify.sanitize(rendered, { ALLOWED_TAGS: TAGS, ALLOWED_ATTR: ATTRIBUTES, ALLOW_DATA_ATTR: false, RETURN_DOM_FRAGMENT: true });
+  return DOMPurify.sanitize(rendered, { ALLOWED_TAGS: TAGS, ALLOWED_ATTR: ATTRIBUTES, ADD_URI_SAFE_ATTR: ["data-href"], ALLOW_DATA_ATTR: false, RETURN_DOM_FRAGMENT: true });
 }
 
-/** The text with a mark in place of each annotation's own words. */
+const LINK = /\[[^\]\n]*\]\([^)\n]*\)/g;
+
+/** The text with a mark in place of each annotation's own words. A file that a link of the text leads to needs none: the link leads there. */
 export function marked(value, annotations) {
-  let text = "";
-  let from = 0;
+  if (!annotations.length) return value.replace(/[\uE000\uE001]/g, "");
   const clean = value.replace(/[\uE000\uE001]/g, "");
-  annotations.forEach((annotation, number) => {
-    const at = clean.indexOf(annotation.text, from);
-    if (at < 0 || !annotation.text) return;
-    const isLink = annotation.type === "file_path" && clean[at - 1] === "(";
-    if (isLink) return; // the address of a Markdown link: the link itself leads to the file
-    text += clean.slice(from, at) + `\uE000${number}\uE001`;
-    from = at + annotation.text.length;
-  });
-  return text + clean.slice(from);
+  const links = [...clean.matchAll(LINK)].map((found) => [found.index, found.index + found[0].length]);
+  const order = annotations.map((_, number) => number).sort((one, other) => annotations[one].start_index - annotations[other].start_index);
+  let text = "";
+  let done = 0;
+  let from = 0;
+  for (const number of order) {
+    const { type, text: words } = annotations[number];
+    const at = clean.indexOf(words, from);
+    if (at < 0 || !words) continue;
+    from = at + words.length;
+    if (type === "file_path" && links.some(([start, end]) => start <= at && at < end)) continue;
+    text += `${clean.slice(done, at)}\uE000${number}\uE001`;
+    done = from;
+  }
+  return text + clean.slice(done);
 }
 
 /**

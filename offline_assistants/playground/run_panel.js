@@ -11,7 +11,7 @@ export function RunPanel() {
   const run = use((s) => s.runs[s.runId] ?? null);
   const steps = use((s) => s.steps[s.runId] ?? null);
   const copy = () => navigator.clipboard.writeText(JSON.stringify({ run, steps }, null, 2)).then(() => notify("The run is copied as JSON."), () => {}); // prettier-ignore
-  return html`<aside class="panel" data-column="run" aria-label="Run">
+  return html`<section class="panel" data-column="run" aria-label="Run">
     <div class="bar"><h2>Run</h2>${run && html`<span class=${`state ${run.status}`}>${run.status.replace("_", " ")}</span><${IconButton} name="clone" label="Copy the run as JSON" onClick=${copy} />`}</div>
     <div class="panel-body">
       ${run
@@ -20,7 +20,7 @@ export function RunPanel() {
         : html`<p class="hint">What a run does is shown here while it does it.</p>`}
       <${LogView} />
     </div>
-  </aside>`;
+  </section>`;
 }
 
 // ── Figures ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -36,7 +36,7 @@ function Figures({ run, steps }) {
   const cached = usage?.prompt_token_details?.cached_tokens ?? 0;
   return html`<dl class="figures">
       <div><dt>Model</dt><dd title=${run.x_model_file ?? run.model}>${run.model}</dd></div>
-      ${usage && html`<div><dt>Prompt</dt><dd>${number(usage.prompt_tokens)} tokens${cached ? html`<small>${number(cached)} cached</small>` : null}</dd></div>
+      ${!!usage?.total_tokens && html`<div><dt>Prompt</dt><dd>${number(usage.prompt_tokens)} tokens${cached ? html`<small>${number(cached)} cached</small>` : null}</dd></div>
         <div><dt>Answer</dt><dd>${number(usage.completion_tokens)} tokens${rate ? html`<small>${rate.toFixed(1)} per second</small>` : null}</dd></div>`}
       ${timing?.first && html`<div><dt>First word</dt><dd>after ${((timing.first - timing.began) / 1000).toFixed(2)} s</dd></div>`}
       ${run.last_error && html`<div class="wide"><dt>Error</dt><dd class="error">${run.last_error.message}</dd></div>`}
@@ -66,19 +66,26 @@ function Call({ call, step }) {
   if (call.type === "file_search") return html`<${SearchCall} details=${call.file_search} state=${LIVE[step.status]} runId=${step.run_id} />`;
   const { name, arguments: given, output } = call.function;
   return html`<p class="step-title"><${Icon} name="code" />${name}<small>${LIVE[step.status] ?? ""}</small></p>
-    <pre tabindex="0" role="region" aria-label=${`Arguments of ${name}`}>${pretty(given)}</pre>
-    ${output != null && html`<pre class="output" tabindex="0" role="region" aria-label=${`Output of ${name}`}>${pretty(output)}</pre>`}`;
+    <pre tabindex="0" role="group" aria-label=${`Arguments of ${name}`}>${pretty(given)}</pre>
+    ${output != null && html`<pre class="output" tabindex="0" role="group" aria-label=${`Output of ${name}`}>${pretty(output)}</pre>`}`;
 }
 
 function CodeCall({ details, state }) {
   return html`<p class="step-title"><${Icon} name="play" />Code<small>${state ?? ""}</small></p>
-    <pre tabindex="0" role="region" aria-label="Code">${details.input}</pre>
+    <pre tabindex="0" role="group" aria-label="Code">${details.input}</pre>
     ${details.outputs.map((output, index) =>
       output.type === "logs"
-        ? html`<pre key=${index} class="output" tabindex="0" role="region" aria-label="What the code printed">${output.logs}</pre>`
+        ? html`<pre key=${index} class="output" tabindex="0" role="group" aria-label="What the code printed">${output.logs}</pre>`
         : html`<${Picture} key=${output.image.file_id} fileId=${output.image.file_id} />`,
     )}
     ${!!details.files?.length && html`<ul class="files" aria-label="Files that the code made">${details.files.map((file) => html`<li key=${file.file_id}><${FileChip} fileId=${file.file_id} /></li>`)}</ul>`}`;
+}
+
+/** The words of a passage that are nearest to what was asked. */
+function snippet({ content, start_index, best_index }) {
+  const characters = [...content.map((each) => each.text).join("")];
+  const from = Math.max(0, Math.min((best_index ?? 0) - (start_index ?? 0), characters.length - 240));
+  return `${from ? "…" : ""}${characters.slice(from, from + 240).join("")}`;
 }
 
 function SearchCall({ details, state, runId }) {
@@ -91,7 +98,7 @@ function SearchCall({ details, state, runId }) {
       ${results.map(
         (result, index) => html`<li key=${index}><button type="button" class="plain-button" onClick=${() => show(result)}>
           <span class="result-name">${result.file_name}${result.sections?.[0]?.page ? `, page ${result.sections[0].page}` : ""}</span><small>${result.score.toFixed(2)}</small>
-          ${result.content && html`<span class="passage">${result.content.map((each) => each.text).join("").slice(0, 240)}</span>`}
+          ${result.content && html`<span class="passage">${snippet(result)}</span>`}
         </button></li>`,
       )}
     </ul>`;

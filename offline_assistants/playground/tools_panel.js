@@ -79,9 +79,10 @@ function Upload({ upload }) {
 function StorePicker({ assistant }) {
   const [stores, setStores] = useState(null);
   const storeId = storeIdOf(assistant);
+  const count = use((s) => s.storeFiles?.length);
   useEffect(() => {
     attempt(async () => setStores(await listAll("/v1/vector_stores", { limit: 500, isQuiet: true })));
-  }, [storeId]);
+  }, [storeId, count]);
   const chosen = (event) =>
     attempt(async () => {
       set({ storeFiles: null });

@@ -44,12 +44,19 @@ def outbound() -> Iterator[OutboundAttempts]:
     watching.stop()
 
 
-@pytest.fixture
-def server(tmp_path: Path, outbound: OutboundAttempts) -> Iterator[LiveServer]:
-    live = LiveServer(tmp_path / "data", outbound=outbound).start()
+@pytest.fixture(scope="package")
+def server(tmp_path_factory: pytest.TempPathFactory, outbound: OutboundAttempts) -> Iterator[LiveServer]:
+    """One for all tests here: each has a project of its own."""
+    live = LiveServer(tmp_path_factory.mktemp("page") / "data", outbound=outbound).start()
     yield live
     live.engine.release()
     live.stop()
+
+
+@pytest.fixture
+def key(server: LiveServer, request: pytest.FixtureRequest) -> str:
+    """Of a new project."""
+    return server.make_key(f"p{abs(hash(request.node.nodeid))}")
 
 
 def address(server: LiveServer) -> str:
@@ -57,18 +64,23 @@ def address(server: LiveServer) -> str:
 
 
 @pytest.fixture
-def engine(server: LiveServer) -> ScriptedEngine:
-    return server.engine
+def engine(server: LiveServer) -> Iterator[ScriptedEngine]:
+    """As if it were new."""
+    server.engine.__init__()
+    yield server.engine
+    server.engine.release()
 
 
 @pytest.fixture
 def sandbox(server: LiveServer) -> ScriptedSandbox:
+    """As if it were new."""
+    server.sandbox.__init__()
     return server.sandbox
 
 
 @pytest.fixture
-def client(server: LiveServer) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=server.url, api_key="none", max_retries=0, timeout=15) as sdk:
+def client(server: LiveServer, key: str) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=server.url, api_key=key, max_retries=0, timeout=15) as sdk:
         yield sdk
 
 
@@ -107,8 +119,9 @@ def watched(browser: Browser) -> Iterator[Watched]:
 
 
 @pytest.fixture
-def open_page(watched: Watched, server: LiveServer) -> Callable[[], Page]:
+def open_page(watched: Watched, server: LiveServer, engine: ScriptedEngine, key: str) -> Callable[[], Page]:
     """Opens the page again, as in another tab."""
+    watched.context.add_init_script(f"sessionStorage.setItem('offline-assistants-key', '{key}')")
 
     def open_again() -> Page:
         page = watched.open(address(server))
