@@ -37,7 +37,7 @@ async def _reindex(vector_store_ids: list[str]) -> bool:
                 try:
                     num_failed += await _reindex_one(client, store_id)
                 except OfflineAssistantsError as error:  # one that is busy, or was deleted meanwhile, is no reason to leave the others as they are
-                    console.print(f"{store_id}: {error.message}", highlight=False, markup=False, soft_wrap=True)
+                    say(f"{store_id}: {error.message}")
                     num_failed += 1
     if missing:
         raise OfflineAssistantsError(f"There is no vector store {', '.join(sorted(missing))}.")

@@ -36,11 +36,11 @@ def main() -> None:
     die_with_parent(arguments.parent)
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # a library that prints must not break a frame
-    model = _load(arguments.model_dir, num_threads=arguments.num_threads)
+    model = _load(arguments.model_dir)
     write_frame(replies, {"max_tokens": model.max_seq_length})
     while (request := read_frame(sys.stdin.buffer)) is not None:
         try:
-            header, payload = _answer(model, *request)
+            header, payload = _answer(model, *request, num_threads=arguments.num_threads)
         except Exception as error:  # noqa: BLE001  whatever a text does to the model, the next one is answered
             traceback.print_exc()
             header, payload = {"error": f"{type(error).__name__}: {error}"}, memoryview(b"")
@@ -56,28 +56,29 @@ def _arguments() -> argparse.Namespace:
     return reader.parse_args()
 
 
-def _load(model_dir: Path, *, num_threads: int) -> _Model:
+def _load(model_dir: Path) -> _Model:
     if not (model_dir / "modules.json").is_file():
         sys.exit(f"{model_dir} holds no sentence-transformers model: it has no modules.json")
-    import torch  # both take seconds: after the child is bound to its parent
-    from sentence_transformers import SentenceTransformer
+    from sentence_transformers import SentenceTransformer  # takes seconds: after the child is bound to its parent
 
-    torch.set_num_threads(num_threads)
     return cast("_Model", SentenceTransformer(str(model_dir), device="cpu", local_files_only=True))
 
 
-def _answer(model: _Model, header: Header, payload: bytes) -> tuple[Header, memoryview]:
+def _answer(model: _Model, header: Header, payload: bytes, *, num_threads: int) -> tuple[Header, memoryview]:
     match header:
         case {"op": "embed", "texts": list()}:
-            return _embed(model, header["texts"])
+            return _embed(model, header["texts"], num_threads=num_threads)
         case {"op": "tokenize"}:
             return _tokenize(model, payload.decode("utf-8"))
         case _:
             raise ValueError(f"no such request: {header.get('op')!r}")
 
 
-def _embed(model: _Model, texts: list[str]) -> tuple[Header, memoryview]:
-    """Rows of float32, each of length 1."""
+def _embed(model: _Model, texts: list[str], *, num_threads: int) -> tuple[Header, memoryview]:
+    """Rows of float32, each of length 1. One text is embedded by one thread: more of them spend three times as long waiting for each other."""
+    import torch
+
+    torch.set_num_threads(1 if len(texts) == 1 else num_threads)
     vectors = model.encode(texts, batch_size=len(texts), normalize_embeddings=True, show_progress_bar=False, convert_to_numpy=True)
     return {"dimensions": int(vectors.shape[1])}, memoryview(vectors.astype("<f4").tobytes())
 

@@ -34,10 +34,9 @@ _OPEN_STORES = 32
 """Connections that each thread keeps; opening one takes under a millisecond."""
 _TIDY_AFTER_S = 2.0
 _SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,200}[A-Za-z0-9]")
-_SATURATION = 2.2
-"""FTS5's k1 + 1, by which its bm25() multiplies what the ranking calls cover."""
-_SMALLEST_IDF = 1e-6
-"""What bm25() takes for a word that half of the chunks have."""
+_K1 = 1.2
+_B = 0.75
+"""BM25's two numbers, see ranking.py."""
 
 _SCHEMA = f"""
     CREATE TABLE IF NOT EXISTS file (number INTEGER PRIMARY KEY, file_id TEXT NOT NULL UNIQUE);
@@ -86,6 +85,8 @@ class KeywordIndex:
         self._reader = _Thread(path, "keyword-reader")
         self._writer = _Thread(path, "keyword-writer")
         self._closed_stores: set[str] = set()
+        self._lengths: OrderedDict[str, tuple[sqlite3.Connection, _Lengths]] = OrderedDict()
+        """On the reading thread: of the stores that were asked last."""
         self._tidying: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -122,7 +123,7 @@ class KeywordIndex:
         """Forget a store, if it is there. Raises SearchError."""
         self._closed_stores.add(vector_store_id)
         try:
-            await self._reader.call(lambda: self._reader.disconnect(vector_store_id))
+            await self._reader.call(lambda: self._close(vector_store_id))
             await self._writer.call(lambda: self._unlink(vector_store_id))
         finally:
             self._closed_stores.discard(vector_store_id)
@@ -206,13 +207,30 @@ class KeywordIndex:
             return self._match_in(known, terms, limit, file_ids)
 
     def _match_in(self, known: Mapping[str, sqlite3.Connection], terms: Sequence[str], limit: int, file_ids: Collection[str] | None) -> KeywordMatches:
-        shelves = {store: _Postings.read(connection, terms) for store, connection in known.items()}
+        lengths = {store: self._lengths_of(store, connection) for store, connection in known.items()}
+        shelves = {store: _Postings.read(connection, terms, lengths[store]) for store, connection in known.items()}
         num_chunks = sum(shelf.num_chunks for shelf in shelves.values())
-        weights = [term_weight(num_chunks, sum(len(shelf.numbers[index]) for shelf in shelves.values())) for index in range(len(terms))]
-        shares = {store: shelf.shares(weights) for store, shelf in shelves.items()}
+        weights = [term_weight(num_chunks, sum(shelf.num_with_term(index) for shelf in shelves.values())) for index in range(len(terms))]
+        shares = {store: shelf.shares(weights, len(lengths[store].relative)) for store, shelf in shelves.items()}
         found = [hit for store, of_store in shares.items() for hit in _best(store, known[store], of_store, limit, file_ids)]
         found.sort(key=lambda hit: (-hit.share, hit.place.file_id, hit.place.chunk_index))
         return KeywordMatches(found[:limit], shares)
+
+    def _close(self, vector_store_id: str) -> None:
+        self._reader.disconnect(vector_store_id)
+        self._lengths.pop(vector_store_id, None)
+
+    def _lengths_of(self, vector_store_id: str, connection: sqlite3.Connection) -> _Lengths:
+        """Inside a snapshot. They are read again only when something was written."""
+        connection.execute("SELECT 1 FROM file LIMIT 1").fetchone()  # from here on the snapshot stands, and the version is its own
+        [version] = connection.execute("PRAGMA data_version").fetchone()
+        kept = self._lengths.pop(vector_store_id, None)
+        # A version means something to the connection that told it, and to no other.
+        lengths = kept[1] if kept and kept[0] is connection and kept[1].version == version else _Lengths.read(connection, version)
+        self._lengths[vector_store_id] = (connection, lengths)
+        while len(self._lengths) > _OPEN_STORES:
+            self._lengths.popitem(last=False)
+        return lengths
 
     def _share(self, matches: KeywordMatches, place: Place) -> float:
         shares = matches.shares.get(place.vector_store_id)
@@ -238,39 +256,54 @@ def _best(vector_store_id: str, connection: sqlite3.Connection, shares: Floats, 
 
 
 @dataclass(frozen=True, slots=True)
-class _Postings:
-    """For each term of a question the chunks that have it, by number, and how clearly."""
+class _Lengths:
+    """How many terms each chunk of a store has, by its number."""
 
+    version: int
+    """SQLite's data_version of the file that they are of."""
     num_chunks: int
-    numbers: list[Integers]
-    covers: list[Floats]
-    size: int
-    """One more than the largest number."""
+    relative: Floats
+    """In relation to the average; 0 where there is no chunk."""
 
     @classmethod
-    def read(cls, connection: sqlite3.Connection, terms: Sequence[str]) -> _Postings:
-        num_chunks, largest = connection.execute("SELECT count(*), coalesce(max(number), 0) FROM chunk").fetchone()
-        postings = cls(num_chunks, [], [], largest + 1)
+    def read(cls, connection: sqlite3.Connection, version: int) -> _Lengths:
+        """FTS5 keeps a chunk's number of terms as a variable-length integer: big-endian, seven bits in a byte."""
+        numbers, sizes = connection.execute("SELECT group_concat(id, ' '), group_concat(hex(sz), ' ') FROM terms_docsize").fetchone()
+        if numbers is None:
+            return cls(version, 0, np.zeros(1))
+        ids = np.array(numbers.split(), dtype=np.int64)
+        packed = np.array([int(size, 16) for size in sizes.split()], dtype=np.int64)
+        lengths = np.zeros(ids.max() + 1)
+        lengths[ids] = (packed >> 16 & 0x7F) << 14 | (packed >> 8 & 0x7F) << 7 | packed & 0x7F
+        return cls(version, len(ids), lengths / (lengths[ids].mean() or 1.0))
+
+
+@dataclass(frozen=True, slots=True)
+class _Postings:
+    """For each term of a question how clearly each chunk of a store speaks of it, by the chunk's number."""
+
+    num_chunks: int
+    covers: list[Floats]
+
+    @classmethod
+    def read(cls, connection: sqlite3.Connection, terms: Sequence[str], lengths: _Lengths) -> _Postings:
+        room = _K1 * (1 - _B + _B * lengths.relative)
+        covers: list[Floats] = []
         for term in terms:
-            quoted = '"' + term.replace('"', '""') + '"'
-            rows: list[tuple[int, float]] = connection.execute("SELECT rowid, bm25(terms) FROM terms WHERE terms MATCH ?", (quoted,)).fetchall()
-            table = np.array(rows, dtype=np.float64).reshape(-1, 2)
-            postings.numbers.append(table[:, 0].astype(np.int64))
-            postings.covers.append(-table[:, 1] / (_fts5_idf(num_chunks, len(rows)) * _SATURATION))
-        return postings
+            # All places come as one row: a common word has tens of thousands, and for each row SQLite would take and leave the interpreter's lock.
+            [numbers] = connection.execute("SELECT group_concat(doc, ' ') FROM places WHERE term = ?", (term,)).fetchone()
+            counts = np.bincount(np.fromstring(numbers or "", dtype=np.int64, sep=" "), minlength=len(room)).astype(np.float64)
+            covers.append(counts / (counts + room))
+        return cls(lengths.num_chunks, covers)
 
-    def shares(self, weights: Sequence[float]) -> Floats:
-        shares = np.zeros(self.size)
-        for numbers, covers, weight in zip(self.numbers, self.covers, weights, strict=True):
-            known = numbers < self.size
-            shares[numbers[known]] += weight * covers[known]
+    def num_with_term(self, index: int) -> int:
+        return int(np.count_nonzero(self.covers[index]))
+
+    def shares(self, weights: Sequence[float], size: int) -> Floats:
+        shares = np.zeros(size)
+        for cover, weight in zip(self.covers, weights, strict=True):
+            shares += weight * cover
         return shares / (sum(weights) or 1.0)
-
-
-def _fts5_idf(num_chunks: int, num_with_term: int) -> float:
-    """What bm25() multiplied each row of a term by. FTS5's own measure is of no use in a small store: what half of the chunks have counts nothing there."""
-    idf = float(np.log((num_chunks - num_with_term + 0.5) / (num_with_term + 0.5)))
-    return idf if idf > 0 else _SMALLEST_IDF
 
 
 def _chunks_of(connection: sqlite3.Connection, file_ids: Collection[str], size: int) -> NDArray[np.bool_]:
@@ -382,6 +415,8 @@ def _connect(file: Path) -> sqlite3.Connection:
         if sqlite3.sqlite_version_info >= (3, 42):
             connection.execute("INSERT INTO terms (terms, rank) VALUES ('secure-delete', 1)")
         connection.execute("PRAGMA user_version = 1")
+    connection.execute("PRAGMA temp_store = MEMORY")
+    connection.execute("CREATE VIRTUAL TABLE temp.places USING fts5vocab(main, terms, instance)")
     return connection
 
 

@@ -19,6 +19,8 @@ from offline_assistants.store.duckdb_store import DuckDBStore
 
 MAX_CHARS_KEPT = 32_000_000
 """Of canonical texts that stay in memory between searches: results of a large store come from many files."""
+TOUCHED_EVERY_S = 10
+"""So exact `last_active_at` is of a vector store that is searched again and again."""
 LOADED_AT_ONCE_BYTES = 1 << 18
 """A larger text is unpacked on a thread: for a book that takes a tenth of a second."""
 
@@ -66,7 +68,7 @@ class FileSearch:
         keys = [vector_store_file_key(chunk.place.vector_store_id, chunk.place.file_id) for chunk in chunks]
         rows = await self._store.get_many(VectorStoreFile, keys)
         results = [self._result(chunk, rows.get(key)) for chunk, key in zip(chunks, keys, strict=True)]
-        _, *found = await asyncio.gather(self._touch(list(stores)), *results)
+        _, *found = await asyncio.gather(self._touch(list(stores.values())), *results)
         return [result for result in found if result is not None]
 
     async def _result(self, chunk: RankedChunk, row: VectorStoreFile | None) -> FileSearchResult | None:
@@ -103,10 +105,13 @@ class FileSearch:
             self._num_chars -= len(self._texts.popitem(last=False)[1].text)
         return document
 
-    async def _touch(self, vector_store_ids: Sequence[str]) -> None:
-        """A store that was used is active: its expiry moves on."""
+    async def _touch(self, stores: Sequence[VectorStore]) -> None:
+        """A store that was used is active: its expiry, which is days away, moves on. Once in a while, for each time is a write to the disk."""
         now = self._now()
+        idle = [store.id for store in stores if now - (store.last_active_at or 0) >= TOUCHED_EVERY_S]
+        if not idle:
+            return
         try:
-            await self._store.commit([Update(VectorStore, store_id, lambda store: store.used(now)) for store_id in vector_store_ids])
+            await self._store.commit([Update(VectorStore, store_id, lambda store: store.used(now)) for store_id in idle])
         except NotFound:
             return  # deleted while it was searched
