@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
+import bench_citations
 import bench_retrieval
 import openai
 from bench_api import ApiBench
@@ -153,6 +154,8 @@ BENCHES: dict[str, Callable[[], Bench]] = {"start": StartBench, "api": ApiBench,
 def main() -> int:
     if sys.argv[1:2] == ["retrieval"]:
         return bench_retrieval.main()
+    if sys.argv[1:2] == ["citations"]:
+        return bench_citations.main()
     parser = argparse.ArgumentParser(prog="scripts/bench", description="Measure the server on this machine.")
     parser.add_argument("name", choices=sorted(BENCHES))
     parser.add_argument("--runs", type=int, help="how often; the median counts. Default: 3, and 5 for the engine")

@@ -119,18 +119,18 @@ def _address(process: subprocess.Popen[bytes], log: Path) -> str:
     raise RuntimeError(f"The server did not come up:\n{log.read_text(encoding='utf-8', errors='replace')}")
 
 
-def _asked(response: httpx.Response) -> Any:
+def asked(response: httpx.Response) -> Any:
     if response.is_error:
         raise RuntimeError(f"{response.request.url}: {response.text}")
     return response.json()
 
 
-def _store_with(client: httpx.Client, files: Sequence[tuple[str, bytes]]) -> str:
+def store_with(client: httpx.Client, files: Sequence[tuple[str, bytes]]) -> str:
     """A vector store of the files, indexed."""
-    file_ids = [_asked(client.post("files", files={"file": file}, data={"purpose": "assistants"}))["id"] for file in files]
-    store_id = _asked(client.post("vector_stores", json={"file_ids": file_ids}))["id"]
+    file_ids = [asked(client.post("files", files={"file": file}, data={"purpose": "assistants"}))["id"] for file in files]
+    store_id = asked(client.post("vector_stores", json={"file_ids": file_ids}))["id"]
     end = time.monotonic() + INGEST_TIMEOUT_S
-    while (store := _asked(client.get(f"vector_stores/{store_id}")))["status"] == "in_progress":
+    while (store := asked(client.get(f"vector_stores/{store_id}")))["status"] == "in_progress":
         if time.monotonic() > end:
             raise RuntimeError(f"The files were not indexed in {INGEST_TIMEOUT_S} s.")
         time.sleep(0.2)
@@ -139,7 +139,7 @@ def _store_with(client: httpx.Client, files: Sequence[tuple[str, bytes]]) -> str
     return store_id
 
 
-def _kept(note: Path, make_store: Callable[[], str]) -> str:
+def kept(note: Path, make_store: Callable[[], str]) -> str:
     """The id of a store that an earlier run made in the same folder, or of a new one."""
     if not note.exists():
         note.write_text(make_store())
@@ -148,7 +148,7 @@ def _kept(note: Path, make_store: Callable[[], str]) -> str:
 
 def _search(client: httpx.Client, store_id: str, question: str, max_num_results: int, ranking: dict[str, Any]) -> list[dict[str, Any]]:
     body = {"query": question, "max_num_results": max_num_results, **({"ranking_options": ranking} if ranking else {})}
-    return _asked(client.post(f"vector_stores/{store_id}/search", json=body))["data"]
+    return asked(client.post(f"vector_stores/{store_id}/search", json=body))["data"]
 
 
 # ── Recall ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -202,7 +202,7 @@ class Retrieval:
     def __init__(self, directory: Path) -> None:
         self.corpora = {path.name: path.read_bytes().decode("utf-8") for path in sorted((directory / "corpora").glob("*.md"))}
         self.questions = read_questions(directory / "questions_df.csv", self.corpora)
-        self._tokenizer = Tokenizer.from_file(str(_model_dir() / "tokenizer.json"))
+        self._tokenizer = Tokenizer.from_file(str(model_dir() / "tokenizer.json"))
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
 
@@ -227,7 +227,7 @@ class Retrieval:
         return statistics.fmean(recall(question, within(results, budget)) for question, results in zip(self.questions, answers, strict=True))
 
 
-def _model_dir() -> Path:
+def model_dir() -> Path:
     with tempfile.TemporaryDirectory() as folder:
         found = Catalog(Path(folder), verified_path=Path(folder) / "verified.json").embedder_path()
     if found is None:
@@ -237,7 +237,7 @@ def _model_dir() -> Path:
 
 def measure_recall(retrieval: Retrieval, folder: Path) -> Iterator[Figure]:
     with serving(folder / "recall") as client:
-        store_id = _kept(folder / "recall.store", lambda: _store_with(client, retrieval.files))
+        store_id = kept(folder / "recall.store", lambda: store_with(client, retrieval.files))
         exact = 0.0
         for mode, ranking in MODES.items():
             answers = retrieval.ask(client, store_id, ranking)
@@ -276,18 +276,18 @@ async def fill(data_dir: Path, corpora: Sequence[str], num_windows: int) -> str:
     paragraphs = [paragraph for text in corpora for paragraph in text.split("\n") if paragraph.strip()]
     shuffled = random.Random(1)
     async with (
-        RandomVectors(_model_dir()) as documents,
+        RandomVectors(model_dir()) as documents,
         build_app(Settings(data_dir=data_dir), documents=documents) as server,
         httpx.AsyncClient(transport=httpx.ASGITransport(server.app), base_url="http://localhost/v1/", timeout=600) as client,
     ):
-        store_id = _asked(await client.post("vector_stores", json={}))["id"]
+        store_id = asked(await client.post("vector_stores", json={}))["id"]
         number = 0
         while documents.num_embedded < num_windows:
             number += 1
             text = "\n".join(shuffled.choices(paragraphs, k=2000 if num_windows > 20_000 else 200))
-            upload = _asked(await client.post("files", files={"file": (f"part {number}.md", text.encode())}, data={"purpose": "assistants"}))
+            upload = asked(await client.post("files", files={"file": (f"part {number}.md", text.encode())}, data={"purpose": "assistants"}))
             await client.post(f"vector_stores/{store_id}/files", json={"file_id": upload["id"]})
-            while (row := _asked(await client.get(f"vector_stores/{store_id}/files/{upload['id']}")))["status"] == "in_progress":  # noqa: ASYNC110
+            while (row := asked(await client.get(f"vector_stores/{store_id}/files/{upload['id']}")))["status"] == "in_progress":  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
             if row["status"] != "completed":
                 raise RuntimeError(f"A file was not indexed: {row['last_error']}")
@@ -297,7 +297,7 @@ async def fill(data_dir: Path, corpora: Sequence[str], num_windows: int) -> str:
 
 def measure_latency(retrieval: Retrieval, folder: Path, num_windows: int) -> Iterator[Figure]:
     data_dir = folder / f"windows-{num_windows}"
-    store_id = _kept(folder / f"windows-{num_windows}.store", lambda: asyncio.run(fill(data_dir, list(retrieval.corpora.values()), num_windows)))
+    store_id = kept(folder / f"windows-{num_windows}.store", lambda: asyncio.run(fill(data_dir, list(retrieval.corpora.values()), num_windows)))
     questions = [question.text for question in random.Random(1).choices(retrieval.questions, k=NUM_TIMED_QUESTIONS)]
     with serving(data_dir) as client:
         began = time.perf_counter()
@@ -337,14 +337,19 @@ def main() -> int:
         for num_windows in arguments.windows:
             figures += measure_latency(retrieval, folder, num_windows)
     show(figures)
-    if arguments.json:
-        listed = [{"name": each.name, "value": each.value, "unit": each.unit, "target": each.target, "holds": each.holds} for each in figures]
-        arguments.json.write_text(json.dumps({"figures": listed}, indent=2) + "\n", encoding="utf-8")
+    write_figures(arguments.json, figures)
     return 0 if all(figure.holds for figure in figures) else 1
 
 
-def show(figures: Sequence[Figure]) -> None:
-    table = Table("figure", "value", "target", "", title=f"retrieval: {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}", title_justify="left")
+def write_figures(path: Path | None, figures: Sequence[Figure]) -> None:
+    """As JSON, if somebody wants them."""
+    if path is not None:
+        listed = [{"name": each.name, "value": each.value, "unit": each.unit, "target": each.target, "holds": each.holds} for each in figures]
+        path.write_text(json.dumps({"figures": listed}, indent=2) + "\n", encoding="utf-8")
+
+
+def show(figures: Sequence[Figure], *, title: str = "retrieval") -> None:
+    table = Table("figure", "value", "target", "", title=f"{title}: {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}", title_justify="left")
     for figure in figures:
         verdict = "" if not figure.target else "[green]holds[/]" if figure.holds else "[red]falls short[/]"
         table.add_row(figure.name, f"{figure.value:.4f}" if figure.value <= 1 else f"{figure.value:.1f} {figure.unit}", figure.target, verdict)
