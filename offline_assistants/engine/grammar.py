@@ -50,4 +50,8 @@ class TokenGrammar:
 
 
 def _first_line(text: str) -> str:
-    return text.strip().partition("\n")[0]
+    first, _, rest = text.strip().partition("\n")
+    if "regex parse error" not in first:
+        return first
+    cause = next((line.strip() for line in rest.splitlines() if line.strip().startswith("error:")), "")
+    return f"'pattern' cannot be used in a grammar: {cause.removeprefix('error: ') or first}"

@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import random
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from llguidance import LLMatcher, LLTokenizer, TokenizerWrapper
 
 from offline_assistants.engine.chat_formats.answer_grammar import answer_grammar
 from offline_assistants.engine.chat_formats.answer_parser import AnswerParser, CallReader
-from offline_assistants.engine.chat_formats.choice import Choice, choose, families
+from offline_assistants.engine.chat_formats.choice import Choice, choose, describe, families
 from offline_assistants.engine.chat_formats.native import NativeFormat
 from offline_assistants.engine.chat_formats.syntax import CallSyntax, Syntax, write_calls
 from offline_assistants.engine.chat_formats.template import split_literals
@@ -152,23 +153,25 @@ def test_every_family_has_a_grammar_for_every_choice(name: str, sign: str, tool_
 
 
 @pytest.mark.parametrize(("name", "sign"), ALL)
-@pytest.mark.parametrize("seed", range(2))
-def test_whatever_a_grammar_allows_is_a_valid_call(name: str, sign: str, seed: int):
-    """Characters at random, within the grammar: the worst model there is."""
+@pytest.mark.parametrize("has_special_words", [False, True])
+def test_whatever_a_grammar_allows_is_a_valid_call(name: str, sign: str, has_special_words: bool):
+    """Characters at random, within the grammar: the worst model there is. Its vocabulary has the words of the syntax as tokens, or spells them."""
     syntax, _ = syntax_of(name, sign)
-    choose_from = random.Random(seed)
+    words = sorted({word for text in syntax.words for word in re.findall(r"<[^<>\s\"=]+>|\[[A-Z_]+\]", text)}) if has_special_words else []
+    vocabulary, dice = _Bytes(words), random.Random(len(name))
     chat = Chat((), (SHORT,), "required", parallel_tool_calls=False)
-    grammar = matcher(answer_grammar(chat, syntax, {}, thinks=None, is_thinking=False) or "")
-    answer = list[int]()
+    lark = answer_grammar(chat, syntax, {word: 257 + i for i, word in enumerate(words)}, thinks=None, is_thinking=False)
+    grammar = matcher(lark or "", LLTokenizer(TokenizerWrapper(vocabulary)))
+    answer = b""
     while not grammar.is_stopped() and len(answer) < 3000:
         bits = int.from_bytes(grammar.compute_bitmask(), "little")
-        allowed = [token for token in range(257) if bits >> token & 1]
-        plain = [token for token in allowed if 32 <= token < 127] or allowed
-        token = choose_from.choice(allowed if 256 in allowed else plain)
+        allowed = [token for token in range(len(vocabulary.tokens)) if bits >> token & 1]
+        plain = [token for token in allowed if 32 <= token < 127 or token > 256] or allowed
+        token = next((token for token in allowed if token > 256 and dice.random() < 0.2), dice.choice(allowed if 256 in allowed else plain))
         grammar.consume_token(token)
-        answer += [token] if token != 256 else []
+        answer += vocabulary.tokens[token].removeprefix(b"\xff") if token != 256 else b""
 
-    said = read(_Family(syntax), bytes(answer).decode(), piece=5, tools=(SHORT,))
+    said = read(_Family(syntax), answer.decode(), piece=5, tools=(SHORT,))
 
     assert [name for name, _ in said.calls] == ["short"], said
     jsonschema.validate(json.loads(said.calls[0][1]), SHORT.parameters)
@@ -257,6 +260,13 @@ def test_a_template_that_knows_no_tools_has_them_described():
 
     assert choice.format.name == "generic"
     assert "described" in choice.reason
+
+
+def test_a_template_can_be_described_without_its_model():
+    assert describe(None)[0] == "generic"
+    assert describe(TAGS)[0] == "hermes"
+    with pytest.raises(ValueError, match="chat template"):
+        describe("{% for %}")
 
 
 def test_the_choice_has_a_reason():

@@ -110,3 +110,11 @@ def choose(template: ChatTemplate) -> Choice:
         notes = f" For this template: {', '.join(chosen.shape.notes)}." if chosen.shape.notes else ""
         return Choice(chosen, f"The template has the words of {name} around calls ({syntax.calls.opening.strip()!r}).{notes}")
     return Choice(GenericFormat(template), "The template has no words around calls, so tools are described in the system text.")
+
+
+def describe(source: str | None) -> tuple[str, str]:
+    """The family of a template's text, and why: for whoever looks at a model without loading it. Raises ValueError when it is no template."""
+    if not source:
+        return "generic", "The file has no chat template; it is spoken to in ChatML, and tools are described in the system text."
+    choice = choose(ChatTemplate(source, bos_token="", eos_token="", control_tokens=(), strftime=lambda form: form))
+    return choice.format.name, choice.reason

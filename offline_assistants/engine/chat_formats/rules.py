@@ -49,8 +49,9 @@ class Rules:
         if place is None:
             broken = f"/{pattern_of(lead)}/? " if lead else ""
             return self.add(f"{pattern} {broken}{json.dumps(core, ensure_ascii=False)}", attributes="[lazy]") + f" {end}"
-        # What stands before a special word is text like any other.
-        text = self.terminal(f"{pattern} & {self.without(core)}")
+        # What stands before a special word is text like any other, and cannot be told from it.
+        ending = f" & /(?s:.*){pattern_of(''.join(pieces[:place]))}/" if place else ""
+        text = self.terminal(f"{pattern} & {self.without(core)}{ending}")
         return " ".join([text, self.words(lead), *(self._piece(piece) for piece in pieces[place:]), end])
 
     def without(self, *words: str) -> str:
