@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from starlette.types import ASGIApp
@@ -35,6 +36,7 @@ from offline_assistants.domain.objects import DEFAULT_PROJECT, File, UploadPart,
 from offline_assistants.engine.aliased_engines import AliasedEngines
 from offline_assistants.engine.options import EngineOptions, LoraAdapter
 from offline_assistants.engine.pool import EnginePool
+from offline_assistants.engine.prefix_files import drop_prefixes
 from offline_assistants.errors import OfflineAssistantsError, StoreError
 from offline_assistants.expiry import Expiry
 from offline_assistants.file_search.search_index import SearchIndex
@@ -92,7 +94,12 @@ async def build_app(
     async with AsyncExitStack() as stack:
         _make_private(settings.data_dir)
         store = store or await stack.enter_async_context(
-            DuckDBStore.open(settings.data_dir / "database", on_fatal=_end_process, min_free_bytes=settings.min_free_disk_bytes)
+            DuckDBStore.open(
+                settings.data_dir / "database",
+                on_fatal=_end_process,
+                before_erasing=partial(drop_prefixes, settings.prefixes_path),
+                min_free_bytes=settings.min_free_disk_bytes,
+            )
         )
         blobs = await stack.enter_async_context(BlobStore.open(settings.data_dir / "blobs", min_free_bytes=settings.min_free_disk_bytes))
         await _drop_unused_blobs(store, blobs)  # and count who uses the others: without that an import could take away what files share
@@ -174,6 +181,8 @@ def _engines(settings: Settings, catalog: Catalog) -> EnginePool:
         flash_attention=settings.flash_attention,
         is_mapped=settings.mmap,
         is_locked=settings.mlock,
+        prefix_folder=settings.prefixes_path if settings.prefix_disk_bytes else None,
+        max_prefix_bytes=settings.prefix_disk_bytes,
         lora_adapters=tuple(map(LoraAdapter.read, settings.lora)),
         num_decode_threads=settings.decode_threads,
         num_prefill_threads=settings.prefill_threads,

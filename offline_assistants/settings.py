@@ -63,6 +63,12 @@ class Settings(BaseSettings):
     kv_cache_type: Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"] = Field(
         default="f16", description="How that is kept. q8_0 takes half of f16's memory, q4_0 a quarter, each at some cost in quality and speed."
     )
+    prefix_disk_bytes: int = Field(
+        default=2 * 1024**3,
+        ge=0,
+        description="Disk space for what models have computed of recent threads, so that they go on quickly after a restart; 0 keeps nothing. "
+        "All of it goes when something is deleted.",
+    )
     batch_tokens: int = Field(default=256, ge=32, le=8192, description="Tokens of prompts that are computed in one step; beside answers fewer, as fits.")
     flash_attention: Literal["auto", "on", "off"] = Field(default="auto", description="Flash attention: auto, on or off. Off refuses the q types of the cache.")
     gpu_layers: int | None = Field(
@@ -118,6 +124,11 @@ class Settings(BaseSettings):
     def sandbox_images(self) -> Path:
         """Where images are unpacked for bubblewrap."""
         return self.data_dir / "sandbox"
+
+    @property
+    def prefixes_path(self) -> Path:
+        """What models have computed of recent threads."""
+        return self.data_dir / "prefixes"
 
     @property
     def admin_socket(self) -> Path:

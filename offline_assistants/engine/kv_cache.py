@@ -30,6 +30,8 @@ class Slot:
     tokens: list[int] = field(default_factory=list[int])
     """What the slot's part of the cache was computed from."""
     is_busy: bool = False
+    may_be_kept: bool = True
+    """On the disk; not what was in it when something was deleted."""
     last_used: int = 0
 
 
@@ -64,6 +66,7 @@ class KVCache:
             target = min(idle, key=lambda slot: (bool(slot.tokens), slot.last_used))
             placement = self._place_beside(source, target, length)
         slot = self.slots[placement.slot_id]
+        slot.may_be_kept = (not placement.keep or slot.may_be_kept) and (placement.copy_from is None or self.slots[placement.copy_from].may_be_kept)
         slot.tokens = list(tokens[: placement.num_cached_tokens])
         slot.is_busy = True
         return placement
@@ -86,6 +89,15 @@ class KVCache:
         slot = min(idle, key=lambda slot: slot.last_used)
         slot.tokens = []
         return slot.slot_id
+
+    def keep_nothing(self) -> None:
+        """What is in the slots now, and what is copied from them, is not for the disk."""
+        for slot in self.slots:
+            slot.may_be_kept = not (slot.tokens or slot.is_busy)
+
+    def put(self, slot_id: int, tokens: Sequence[int]) -> None:
+        """The slot of a sequence was filled from the disk."""
+        self.slots[slot_id].tokens, self.slots[slot_id].may_be_kept = list(tokens), True
 
     def forget(self, slot_id: int) -> None:
         """The slot's cells are gone."""

@@ -28,6 +28,8 @@ from offline_assistants.errors import EngineError, ModelNotLoaded, RequestError
 # The binding has no usable types; this file is the only one that touches it.
 _llama: Any = llama_cpp
 
+ENGINE_VERSION: str = llama_cpp.__version__
+"""What one version computed, another does not take up."""
 _LOG_WARN, _LOG_ERROR, _LOG_CONTINUED = 3, 4, 5
 _CACHE_IS_FULL, _ABORTED = 1, 2
 _MAX_PIECE_BYTES = 4096
@@ -297,6 +299,17 @@ class ModelRunner:
             return True
         _llama.llama_memory_seq_rm(self._memory, slot_id, -1, -1)
         return False
+
+    def save(self, slot_id: int) -> bytes:
+        """What is computed in a slot, for `restore` in a context of the same kind."""
+        size = _llama.llama_state_seq_get_size(self._context, slot_id)
+        buffer = (ctypes.c_uint8 * size)()
+        return bytes(memoryview(buffer)[: _llama.llama_state_seq_get_data(self._context, buffer, size, slot_id)])
+
+    def restore(self, slot_id: int, state: bytes, keep: int) -> bool:
+        """Fills an empty slot with the first `keep` tokens of a state. False when there is no room, or the state is of another kind; cut the slot then."""
+        buffer = (ctypes.c_uint8 * len(state)).from_buffer_copy(state)
+        return bool(_llama.llama_state_seq_set_data(self._context, buffer, len(state), slot_id)) and self.cut(slot_id, keep)
 
     def copy(self, source: int, target: int, num_tokens: int) -> None:
         """The first tokens of one slot become the beginning of another, empty one."""

@@ -70,5 +70,9 @@ class EngineOptions:
     """The file is mapped into memory and read as it is needed; else it is read at once."""
     is_locked: bool = False
     """The weights are never swapped out."""
+    prefix_folder: Path | None = None
+    """Where prefixes are kept for the next start. None: nowhere."""
+    max_prefix_bytes: int = 2 * 2**30
+    """Room for them, of all models together."""
     lora_adapters: tuple[LoraAdapter, ...] = ()
     """Of all models; each gets its own."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from offline_assistants.engine.kv_cache import Aborted, CacheIsFull, KVCache
 from offline_assistants.engine.options import EngineOptions
 from offline_assistants.engine.pace import Pace
+from offline_assistants.engine.prefix_files import BLOCK_TOKENS, MIN_TOKENS, PrefixFiles
 from offline_assistants.engine.scheduler import Batch, schedule
 from offline_assistants.engine.sequence import Sequence
 from offline_assistants.engine.sight import Sight
@@ -27,18 +28,23 @@ class Runner(Protocol):
     def cut(self, slot_id: int, keep: int) -> bool: ...
     def copy(self, source: int, target: int, num_tokens: int) -> None: ...
     def see(self, sight: Sight, slot_id: int) -> None: ...
+    def save(self, slot_id: int) -> bytes: ...
+    def restore(self, slot_id: int, state: bytes, keep: int) -> bool: ...
 
 
 class Stepper:
     """Waiting sequences get a slot, running ones get tokens, until all have ended."""
 
-    def __init__(self, runner: Runner, cache: KVCache, options: EngineOptions, *, num_kv_tokens: int, clock: Callable[[], float]) -> None:
-        """`clock`: seconds from any beginning; steps are timed with it."""
+    def __init__(
+        self, runner: Runner, cache: KVCache, options: EngineOptions, *, num_kv_tokens: int, clock: Callable[[], float], files: PrefixFiles | None = None
+    ) -> None:
+        """`clock`: seconds from any beginning; steps are timed with it. `files`: where prefixes are kept, for a memory that can be cut."""
         self._runner = runner
         self._cache = cache
         self._options = options
         self._num_kv_tokens = num_kv_tokens
         self._clock = clock
+        self._files = files
         self._pace = Pace(max_step_s=options.max_step_s)
         self._in_flight: Batch = ()
         """What is being computed right now."""
@@ -143,10 +149,48 @@ class Stepper:
                 num_cached_tokens = 0
             elif placement.copy_from is not None:
                 self._runner.copy(placement.copy_from, slot_id, num_cached_tokens)
+            if (restored := self._restore(sequence, slot_id, num_cached_tokens)) is not None:
+                num_cached_tokens = restored
             sequence.slot_id, sequence.num_computed_tokens = slot_id, num_cached_tokens
             if sequence.num_cached_tokens is None:
                 sequence.num_cached_tokens = num_cached_tokens
             self._running.append(sequence)
+
+    # ── Prefixes on the disk ─────────────────────────────────────────────────────────────────────────────────────────
+
+    def save_one(self) -> bool:
+        """Writes a prefix that is not on the disk yet, if there is one. Takes a moment, so it is for when nothing else is to do. Raises OSError."""
+        if self._files is None:
+            return False
+        self._notice_deletions(self._files)
+        for slot in self._cache.slots:
+            is_new = len(slot.tokens) >= self._files.find(slot.tokens) + MIN_TOKENS
+            if slot.may_be_kept and not slot.is_busy and is_new and min(slot.tokens) >= 0:  # pictures stay in memory
+                self._files.write(slot.tokens, self._runner.save(slot.slot_id))
+                return True
+        return False
+
+    def _restore(self, sequence: Sequence, slot_id: int, num_cached_tokens: int) -> int | None:
+        """How many tokens came from the disk into the sequence's slot; None when what is there is as good."""
+        usable = sequence.tokens[: len(sequence.tokens) - 1]
+        if self._files is None or self._files.find(usable) < num_cached_tokens + BLOCK_TOKENS:
+            return None
+        found = self._files.read(usable)
+        if found is None:
+            return None
+        state, num_tokens = found
+        self._runner.cut(slot_id, 0)
+        self._cache.forget(slot_id)
+        if not self._runner.restore(slot_id, state, num_tokens):
+            self._runner.cut(slot_id, 0)
+            return 0
+        self._cache.put(slot_id, sequence.tokens[:num_tokens])
+        return num_tokens
+
+    def _notice_deletions(self, files: PrefixFiles) -> None:
+        if files.is_dropped:
+            self._cache.keep_nothing()
+            files.reopen()
 
     def _has_room_for(self, sequence: Sequence) -> bool:
         # Prefixes that are shared count twice here: rather a short wait than a sequence that has to leave again.

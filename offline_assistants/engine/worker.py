@@ -7,6 +7,7 @@ streaming; it answers questions about token counts by itself. The main thread st
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import logging
 import os
 import queue
@@ -26,7 +27,8 @@ from offline_assistants.engine.detokenizer import StopStrings
 from offline_assistants.engine.grammar import TokenGrammar
 from offline_assistants.engine.kv_cache import KVCache
 from offline_assistants.engine.logprobs import token_logprob
-from offline_assistants.engine.model_runner import ModelRunner
+from offline_assistants.engine.model_runner import ENGINE_VERSION, ModelRunner
+from offline_assistants.engine.prefix_files import PrefixFiles
 from offline_assistants.engine.sampler import Sampler
 from offline_assistants.engine.sequence import Sequence
 from offline_assistants.engine.sight import PromptTokens
@@ -50,6 +52,8 @@ from offline_assistants.errors import ContextOverflow, EngineError, OfflineAssis
 from offline_assistants.ports import Chat, RawPrompt, SamplingParams
 
 _PR_SET_PDEATHSIG = 1
+_QUIET_S = 1.0
+"""Without work for so long, a worker writes to the disk."""
 _EXIT_NO_MEMORY = 71
 
 
@@ -84,17 +88,36 @@ class Worker:
         self._shown_words = self._runner.tokens_in(self._format.words)
         self._grammar_tokenizer = self._runner.grammar_tokenizer()
         cache = KVCache(self._runner.num_slots, can_cut=self._runner.can_cut_cache)
-        self._stepper = Stepper(self._runner, cache, load.options, num_kv_tokens=self._runner.num_kv_tokens, clock=time.perf_counter)
+        num_kv_tokens, files = self._runner.num_kv_tokens, _prefix_files(load) if self._runner.can_cut_cache else None
+        self._stepper = Stepper(self._runner, cache, load.options, num_kv_tokens=num_kv_tokens, clock=time.perf_counter, files=files)
+        self._may_save = False
 
     def _take_commands(self) -> None:
         """All that have come; waits for one when there is nothing to do."""
         while self._stepper.is_idle or not self._inbox.empty():
-            match self._inbox.get():
+            match self._next_command():
+                case None:
+                    self._may_save = self._save_one()
                 case Cancel(request_id):
                     self._stepper.cancel(request_id)
                 case sequence:
+                    self._may_save = True
                     for reply in self._stepper.add(sequence):
                         self._send(reply)
+
+    def _next_command(self) -> Sequence | Cancel | None:
+        """None when nothing came for a while, and there may be something to write to the disk."""
+        try:
+            return self._inbox.get(timeout=_QUIET_S if self._may_save else None)
+        except queue.Empty:
+            return None
+
+    def _save_one(self) -> bool:
+        try:
+            return self._stepper.save_one()
+        except OSError as error:
+            logging.warning("a computed prefix could not be kept: %s", error)
+            return False
 
     def _send(self, reply: Reply) -> None:
         with self._write_lock:
@@ -185,6 +208,22 @@ class Worker:
         unknown = next((token for token in tokens if not 0 <= token < self._runner.num_vocab), None)
         if unknown is not None:
             raise RequestError(f"Invalid '{param}': the model has no token {unknown}; its tokens are 0 to {self._runner.num_vocab - 1}.", param=param)
+
+
+def _prefix_files(load: Load) -> PrefixFiles | None:
+    """None when they are not wanted, or the folder cannot be used."""
+    options = load.options
+    if options.prefix_folder is None or options.max_prefix_bytes <= 0:
+        return None
+    files = [load.path, *(adapter.path for adapter in options.lora_adapters)]
+    identity = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    kind = (identity, [adapter.scale for adapter in options.lora_adapters], options.kv_cache_type, options.flash_attention, ENGINE_VERSION)
+    try:
+        model_key = hashlib.sha256(repr(kind).encode()).hexdigest()
+        return PrefixFiles(options.prefix_folder, model_key=model_key, max_bytes=options.max_prefix_bytes)
+    except OSError as error:
+        logging.warning("computed prefixes cannot be kept: %s", error)
+        return None
 
 
 def _seed(sampling: SamplingParams) -> int | None:

@@ -69,6 +69,7 @@ class DuckDBStore:
         *,
         database: Database,
         on_fatal: Callable[[StoreError], None],
+        before_erasing: Callable[[], None],
         min_free_bytes: int,
         num_readers: int,
         idle_after_s: float,
@@ -76,6 +77,7 @@ class DuckDBStore:
     ) -> None:
         self._directory = directory
         self._on_fatal = on_fatal
+        self._before_erasing = before_erasing
         self._min_free_bytes = min_free_bytes
         self._idle_after_s = idle_after_s
         self._tidy_after_s = tidy_after_s
@@ -95,6 +97,7 @@ class DuckDBStore:
         *,
         database: Database | None = None,
         on_fatal: Callable[[StoreError], None] = lambda _: None,
+        before_erasing: Callable[[], None] = lambda: None,
         min_free_bytes: int = 256 * 2**20,
         num_readers: int = 4,
         idle_after_s: float = 2.0,
@@ -102,6 +105,7 @@ class DuckDBStore:
     ) -> AsyncGenerator[DuckDBStore]:
         """The store in a directory of its own, made if need be; None: in memory. Raises StoreError: held by another process, damaged, or of a newer version.
 
+        `before_erasing` is called, on a thread of the store, before deleted text leaves the file: what others made of it has to go as well.
         `on_fatal` is called once, on the event loop, when the database cannot go on: the process should end and be started again. `min_free_bytes`:
         nothing new is accepted when the disk has less. `idle_after_s`: so long after the last write the log is folded into the file, and deleted text leaves
         the disk; where writes never end, that begins after `tidy_after_s`. `database`: one that says the same statements to something else.
@@ -110,6 +114,7 @@ class DuckDBStore:
             directory,
             database=database or Database(directory),
             on_fatal=on_fatal,
+            before_erasing=before_erasing,
             min_free_bytes=min_free_bytes,
             num_readers=num_readers,
             idle_after_s=idle_after_s,
@@ -225,7 +230,9 @@ class DuckDBStore:
         except BaseException:
             self._database.close()
             raise
-        self._rewriting = Rewriting(self._database, settle=self._settle_copy, flush=self._flush_into, has_room=self._has_room, is_due=is_due)
+        self._rewriting = Rewriting(
+            self._database, before=self._before_erasing, settle=self._settle_copy, flush=self._flush_into, has_room=self._has_room, is_due=is_due
+        )
         self._seqs = itertools.count(newest + 1)
 
     def _migrate(self) -> None:

@@ -51,10 +51,14 @@ class Missed:
 
 
 class Rewriting:
-    def __init__(self, database: Database, *, settle: Settle, flush: Flush, has_room: Callable[[int], bool], is_due: bool) -> None:
-        """`has_room` says whether so many bytes more find room on the disk; `is_due`: an earlier process had text to be rid of."""
+    def __init__(self, database: Database, *, before: Callable[[], None], settle: Settle, flush: Flush, has_room: Callable[[int], bool], is_due: bool) -> None:
+        """`before` is called before each copy, on its thread; `has_room` says whether so many bytes more find room on the disk.
+
+        `is_due`: an earlier process had text to be rid of.
+        """
         self.is_due = is_due
         self._database = database
+        self._before = before
         self._settle = settle
         self._flush = flush
         self._has_room = has_room
@@ -95,7 +99,7 @@ class Rewriting:
 
     def _begin(self) -> None:
         with translated():
-            self._copying = _Copying(self._database.begin_copy(), self._settle)
+            self._copying = _Copying(self._database.begin_copy(), self._before, self._settle)
         self.is_due = False  # unless something is deleted from here on
 
     def _end(self, copying: _Copying) -> None:
@@ -128,10 +132,11 @@ class Rewriting:
 class _Copying:
     """A copy that is being made on a thread of its own."""
 
-    def __init__(self, copy: FreshCopy, settle: Settle) -> None:
+    def __init__(self, copy: FreshCopy, before: Callable[[], None], settle: Settle) -> None:
         self.copy = copy
         self.missed = Missed()
         self.duration_s = 0.0
+        self._before = before
         self._settle = settle
         self._failure: Exception | None = None
         self._thread = threading.Thread(target=self._make, name="store-copy", daemon=True)
@@ -159,6 +164,7 @@ class _Copying:
     def _make(self) -> None:
         began = time.monotonic()
         try:
+            self._before()
             self.copy.make()
             with self.copy.transaction():
                 self._settle(self.copy)

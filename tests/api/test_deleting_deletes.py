@@ -181,6 +181,19 @@ def test_a_file_that_is_deleted_while_an_answer_quotes_it_is_not_quoted_when_the
     assert is_forgotten(text, server)
 
 
+@pytest.mark.timeout(60)
+def test_what_models_have_computed_of_a_thread_goes_with_it(server: LiveServer, client: openai.OpenAI) -> None:
+    text, prefixes = "Zx81-quartz-lantern", server.data_dir / "prefixes"
+    prefixes.mkdir()
+    (prefixes / "0123.prefix").write_text(text)
+    delete = a_thread(client, text)
+
+    delete()
+
+    assert is_forgotten(text, server)
+    assert not prefixes.exists()
+
+
 async def let_time_pass(data_dir: Path, store_id: str, days: int) -> None:
     def age(store: VectorStore) -> VectorStore:
         return store.used((store.last_active_at or store.created_at) - days * 86_400)

@@ -68,6 +68,14 @@ class AlphabetModel:
         cells.extend([sight.tile.mark] * (sight.tile.num_positions - 1))
         self.seen.append(sight.tile.mark)
 
+    def save(self, slot_id: int) -> bytes:
+        return bytes(self.cells[slot_id])
+
+    def restore(self, slot_id: int, state: bytes, keep: int) -> bool:
+        assert not self.cells.get(slot_id)
+        self.cells[slot_id] = list(state[:keep])
+        return True
+
     def _logits(self, token: int) -> NDArray[np.float32]:
         logits = np.zeros(128, dtype=np.float32)
         logits[END if token == ord("z") else token + 1] = 1
