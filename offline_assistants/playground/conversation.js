@@ -54,7 +54,7 @@ function Messages() {
   const box = useRef();
   const inner = useRef();
   const follows = useRef(true); // the end stays in sight until somebody scrolls away from it
-  const height = useRef(0);
+  const anchor = useRef(null); // the message that stays where it is while earlier ones come above it
   const [isAway, setIsAway] = useState(false);
 
   useEffect(() => {
@@ -68,8 +68,10 @@ function Messages() {
   useLayoutEffect(() => {
     const list = box.current;
     if (follows.current) list.scrollTop = list.scrollHeight;
-    else if (height.current) list.scrollTop += list.scrollHeight - height.current;
-    height.current = 0;
+    if (!anchor.current || messages?.[0]?.id === anchor.current.id) return;
+    const moved = document.getElementById(anchor.current.id);
+    if (moved) list.scrollTop += moved.getBoundingClientRect().top - anchor.current.top;
+    anchor.current = null;
   });
   const scrolled = () => {
     const list = box.current;
@@ -82,10 +84,12 @@ function Messages() {
     if (isLoading.current) return;
     isLoading.current = true;
     await attempt(async () => {
-      height.current = box.current.scrollHeight;
+      const [{ id }] = messages;
+      anchor.current = { id, top: document.getElementById(id).getBoundingClientRect().top };
       await loadEarlier();
     });
     isLoading.current = false;
+    requestAnimationFrame(() => box.current?.dispatchEvent(new Event("scroll"))); // whoever scrolled on meanwhile wants more
   };
   const toEnd = () => {
     follows.current = true;

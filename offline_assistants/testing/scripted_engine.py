@@ -82,11 +82,13 @@ class Turn:
 class ScriptedEngine:
     """Turns are used up in the order in which they were scripted, whichever model is asked; with none left, the answer repeats the last message."""
 
-    def __init__(self, *models: str, context_tokens: int = 8192, picture_tokens: int | None = None) -> None:
-        """`models`: the ids that a request may name; one called "scripted" when none is given. `picture_tokens`: they see, and a picture takes so many."""
+    def __init__(self, *models: str, context_tokens: int = 8192, picture_tokens: int | None = None, word_delay_s: float = 0.0) -> None:
+        """`models`: the ids that a request may name; one called "scripted" when none is given. `picture_tokens`: they see, and a picture takes so many.
+        `word_delay_s` passes before each word."""
         self.models = models or ("scripted",)
         self.context_tokens = context_tokens
         self.picture_tokens = picture_tokens
+        self.word_delay_s = word_delay_s
         self.chats: list[Chat] = []
         """Every chat that was generated from, in order."""
         self.raw_prompts: list[RawPrompt] = []
@@ -215,7 +217,7 @@ class ScriptedEngine:
                     await asyncio.sleep(_WAIT_STEP_S)
             case _Say(text):
                 for word in performance.say(text):
-                    await asyncio.sleep(0)
+                    await asyncio.sleep(self.word_delay_s)
                     yield TextDelta(word, performance.logprobs(word))
             case _Call(name, arguments):
                 for delta in performance.call(name, arguments):
