@@ -112,7 +112,7 @@ class Settings(BaseSettings):
     sandbox_idle_s: float = Field(default=1800.0, gt=0, description="Seconds after which an idle container is removed.")
     sandbox_max_age_s: float = Field(default=3600.0, gt=0, description="Seconds after which a container is replaced.")
     sandbox_max_sessions: int = Field(default=8, ge=1, description="How many containers there are at once; more threads wait.")
-    sandbox_spares: int = Field(default=1, ge=0, description="How many containers are kept ready for new threads, once code has been wanted; 70 MB each.")
+    sandbox_spares: int = Field(default=1, ge=0, description="How many containers are kept ready for new threads, once code has been wanted; 80 MB each.")
     sandbox_runtime: str | None = Field(default=None, description="Runtime that the engine shall use, such as runsc. Default: the engine's own.")
     docker_host: str | None = Field(default=None, description="Address of the Docker engine. Default: DOCKER_HOST, or the usual socket.")
 

@@ -38,7 +38,7 @@ class SandboxBench:
         self.warm_ms = Row("print(1) in a session, absolute", "ms", None)
         self.png_out = Row("5 MB png out", "x", 0.3)
         self.csv_in = Row("5 MB csv in", "x", 0.3)
-        self.memory = Row("memory of an idle session, libraries imported", "MB", 80.0)
+        self.memory = Row("memory of an idle session, numpy, pandas and half of matplotlib imported", "MB", 80.0)
         self.fairness = Row(f"{NUM_BUSY} busy sessions, equal work, slowest over fastest", "x", 1.5)
         self.rows = [self.yardstick, self.cold, self.spare, self.warm, self.warm_ms, self.png_out, self.csv_in, self.memory, self.fairness]
 

@@ -28,25 +28,31 @@ sandbox = typer.Typer(help="What code_interpreter runs in.", no_args_is_help=Tru
 
 @sandbox.command("build")
 @of_server
-def build_sandbox() -> None:
+def build_sandbox(prune: Annotated[bool, typer.Option("--prune", help="Also remove the images that other versions built.")] = False) -> None:
     """Build the image, if it is not there already. May download Debian and Python packages."""
 
     from offline_assistants.code_interpreter.image import build_image, older_images
     from offline_assistants.code_interpreter.image_delivery import build_unpacked, is_for_bubblewrap
+    from offline_assistants.code_interpreter.unpacked_image import remove_other_images
 
     settings = Settings()
 
     async def build(engine: DockerEngine) -> tuple[str, list[str]]:
         if await is_for_bubblewrap(settings.sandbox_engine, engine):
-            return await build_unpacked(say, engine=engine, images=settings.sandbox_images), []
-        tag = await build_image(say, engine=engine)
-        return tag, await older_images(engine=engine)
+            tag = await build_unpacked(say, engine=engine, images=settings.sandbox_images)
+            for name in remove_other_images(settings.sandbox_images, tag) if prune else ():
+                say(f"Removed {settings.sandbox_images / name}.")
+            return tag, []
+        tag, older = await build_image(say, engine=engine), await older_images(engine=engine)
+        for each in older if prune else ():
+            await engine.remove_image(each)
+            say(f"Removed {each}.")
+        return tag, [] if prune else older
 
     tag, older = asyncio.run(_with_engine(build))
     console.print(f"The sandbox image is ready: {tag}", highlight=False)
     if older:
-        console.print("Older images, which may go when no other version needs them:", highlight=False)
-        console.print(f"  docker image rm {' '.join(older)}", highlight=False, soft_wrap=True)
+        say(f"Images of other versions are there, too: {', '.join(older)}. They go with `offline-assistants sandbox build --prune`.")
 
 
 @sandbox.command("export")

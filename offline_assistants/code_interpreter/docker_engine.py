@@ -172,6 +172,10 @@ class DockerEngine:
         images = await self._call(lambda client: client.images(name=repository))
         return [tag for image in images for tag in cast("list[str] | None", image["RepoTags"]) or ()]
 
+    async def remove_image(self, tag: str) -> None:
+        """`docker image rm`. Raises SandboxError while a container uses it."""
+        await self._call(lambda client: client.remove_image(tag))
+
     async def save_image(self, tag: str, file: BinaryIO) -> None:
         """`docker save`, piece by piece. Raises SandboxError when `file` takes no more."""
 

@@ -41,7 +41,7 @@ def unpacked_image(folder: Path, tag: str) -> UnpackedImage | None:
 
 
 def unpack_image(archive_path: Path, folder: Path, tag: str) -> None:
-    """Unpack the one image of an archive as `tag`; what `folder` has of other versions goes. Blocks for some seconds.
+    """Unpack the one image of an archive as `tag`, beside those of other versions. Blocks for some seconds.
 
     Raises SandboxError; then nothing is left behind.
     """
@@ -66,9 +66,17 @@ def unpack_image(archive_path: Path, folder: Path, tag: str) -> None:
         raise SandboxError(f"{archive_path} could not be unpacked to {folder}: {error.strerror or error}.") from error
     finally:
         _remove(partial)
-    for other in folder.iterdir():
-        if other != place and not other.name.startswith("."):
+
+
+def remove_other_images(folder: Path, tag: str) -> list[str]:
+    """Remove what other versions unpacked; the names of what went. A server of such a version must not be running. Raises SandboxError."""
+    others = [path for path in folder.iterdir() if path != _place(folder, tag)] if folder.is_dir() else []
+    try:
+        for other in others:
             _remove(other)
+    except OSError as error:
+        raise SandboxError(f"{folder} could not be cleared: {error.strerror or error}.") from error
+    return [path.name for path in others]
 
 
 def _place(folder: Path, tag: str) -> Path:

@@ -36,8 +36,8 @@ def groups_of(instance_id: str) -> list[str]:
 
 
 async def become(num_processes: int) -> int:
-    """How many processes the sandbox has, once it is so many or ten seconds are over."""
-    for _ in range(100):
+    """How many processes the sandbox has, once it is so many or half a minute is over."""
+    for _ in range(300):
         if HostState.now().num_processes == num_processes:
             break
         await asyncio.sleep(0.1)

@@ -22,8 +22,8 @@ from offline_assistants.code_interpreter.docker_sandbox import DockerSandbox
 from offline_assistants.code_interpreter.image import build_image
 from offline_assistants.code_interpreter.sessions import SessionLimits
 from offline_assistants.errors import SandboxUnavailable
-from offline_assistants.ports import ExecutionEnded, SandboxFile
-from tests.contract.conversations import LIMITS, Conversation
+from offline_assistants.ports import ExecutionEnded, ExecutionEvent, Logs, SandboxFile
+from tests.contract.conversations import LIMITS, Conversation, Outcome
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(90), pytest.mark.asyncio(loop_scope="module")]
 
@@ -91,16 +91,17 @@ async def test_a_container_that_dies_under_the_code_is_a_crash_and_the_next_call
 async def test_a_container_that_never_answers_is_killed_soon_after_the_limit_and_what_it_said_is_kept(client: docker.DockerClient) -> None:
     instance_id = f"test-{uuid.uuid4().hex}"
     async with DockerSandbox(instance_id) as own:
-        conversation = Conversation(own)
+        conversation, events = Conversation(own), list[ExecutionEvent]()
         await conversation.run("x = 1")
-        task = asyncio.create_task(conversation.run("import time\nprint('said before')\ntime.sleep(60)", timeout_s=3.0))
-        await asyncio.sleep(1.5)
         began = time.monotonic()
-        client.api.pause(containers(client, instance_id)[0])
+        async for event in own.execute(conversation.thread_id, "import time\nprint('said before')\ntime.sleep(60)", [], 3.0):
+            events.append(event)
+            if event == Logs("said before\n"):
+                client.api.pause(containers(client, instance_id)[0])
 
-        outcome = await task
+        outcome = Outcome(events)
 
-        assert time.monotonic() - began < 20  # 3 s, 1 s for the kernel's own kill, 3 s of silence; the rest is a busy machine's
+        assert time.monotonic() - began < 50  # 3 s, 1 s for the kernel's own kill, 3 s of silence; the rest is a busy machine's
         assert outcome.text.startswith("said before\n[The Python session did not come back after its time limit and was ended. Variables")
         assert outcome.end == ExecutionEnded("timeout", is_state_lost=True)
         assert (await conversation.run("'x' in globals()")).text == "False\n"
@@ -114,7 +115,7 @@ async def test_a_container_that_died_between_calls_is_replaced_and_the_code_is_t
         files = [SandboxFile("file-a", "a.txt", b"a")]
         await conversation.run("x = 1", files=files)
         client.api.kill(containers(client, instance_id)[0])
-        await gone(client, instance_id, within_s=10)
+        await gone(client, instance_id, within_s=30)
 
         outcome = await conversation.run("open('a.txt').read()", files=files)
 
@@ -144,7 +145,7 @@ async def test_closing_a_thread_and_leaving_the_sandbox_leave_no_container(clien
         await own.close(closed.thread_id)
         assert len(containers(client, instance_id)) == 1
 
-    assert await gone(client, instance_id, within_s=5)
+    assert await gone(client, instance_id, within_s=30)
 
 
 OWNER = """
@@ -153,7 +154,7 @@ from offline_assistants.code_interpreter.docker_sandbox import DockerSandbox
 
 async def main():
     async with DockerSandbox(sys.argv[1]) as sandbox:
-        async for event in sandbox.execute("thread_a", "while True: pass" if sys.argv[2] == "busy" else "1", [], 600.0):
+        async for event in sandbox.execute("thread_a", "print('begun', flush=True)\\nwhile True: pass" if sys.argv[2] == "busy" else "1", [], 600.0):
             print(event, flush=True)
             await asyncio.sleep(600 if sys.argv[2] == "idle" else 0)
 
@@ -166,16 +167,13 @@ async def test_a_killed_server_leaves_no_container(client: docker.DockerClient, 
     instance_id = f"test-{uuid.uuid4().hex}"
     owner = await asyncio.create_subprocess_exec(sys.executable, "-c", OWNER, instance_id, state, cwd=Path(__file__).parents[2], stdout=asyncio.subprocess.PIPE)
     assert owner.stdout is not None
-    if state == "idle":
-        await owner.stdout.readline()
-    else:
-        await asyncio.sleep(5.0)
+    assert await owner.stdout.readline()
     assert len(containers(client, instance_id)) == 1
 
     owner.send_signal(signal.SIGKILL)
 
     await owner.wait()
-    assert await gone(client, instance_id, within_s=5)
+    assert await gone(client, instance_id, within_s=30)
 
 
 async def test_a_container_of_an_earlier_server_is_removed_at_start(sandbox: DockerSandbox, client: docker.DockerClient) -> None:
@@ -185,7 +183,7 @@ async def test_a_container_of_an_earlier_server_is_removed_at_start(sandbox: Doc
     client.api.start(orphan["Id"])
 
     async with DockerSandbox(instance_id):
-        assert await gone(client, instance_id, within_s=10)
+        assert await gone(client, instance_id, within_s=30)
 
 
 async def test_a_container_that_no_session_has_is_removed_while_the_server_runs(client: docker.DockerClient) -> None:
@@ -197,7 +195,7 @@ async def test_a_container_that_no_session_has_is_removed_while_the_server_runs(
         orphan = client.api.create_container(tag, entrypoint=["sleep", "600"], labels={INSTANCE_LABEL: instance_id})
         client.api.start(orphan["Id"])
 
-        assert await left(client, instance_id, 1, within_s=20)
+        assert await left(client, instance_id, 1, within_s=60)
         assert (await conversation.run("x")).text == "1\n"
 
 
@@ -273,7 +271,7 @@ async def test_an_engine_that_does_not_answer_is_given_up(tmp_path: Path) -> Non
         with pytest.raises(SandboxUnavailable, match="does not answer in time"):
             await engine.ping()
 
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 20
         await engine.close()
 
 
@@ -294,4 +292,4 @@ async def test_an_image_that_is_there_is_not_built_again() -> None:
     tag = await build_image(lines.append)
 
     assert lines == [f"The sandbox image {tag} is there."]
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 20

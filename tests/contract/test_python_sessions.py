@@ -214,7 +214,7 @@ async def test_code_is_told_when_the_session_of_its_earlier_calls_is_gone(sandbo
 async def test_a_call_that_has_to_wait_says_so_first(open_sandbox: OpenSandbox) -> None:
     async with open_sandbox(SessionLimits(max_sessions=1)) as small:
         busy, waiting = Conversation(small), Conversation(small)
-        first = asyncio.create_task(busy.run("import time; time.sleep(1.5)"))
+        first = asyncio.create_task(busy.run("import time; time.sleep(4)"))
         await asyncio.sleep(1.0)
 
         outcome = await waiting.run("print('my turn')")
@@ -281,7 +281,7 @@ async def test_five_megabytes_go_in_and_out_quickly(shared: Conversation) -> Non
     )
 
     assert outcome.files == {"/mnt/data/copy.bin": content}
-    assert time.monotonic() - began < 5.0
+    assert time.monotonic() - began < 20  # a fifth of a second, on a machine that has nothing else to do
 
 
 async def test_files_over_a_limit_are_named_and_left_out(conversation: Conversation) -> None:
@@ -364,7 +364,7 @@ async def test_code_that_ignores_the_interrupt_is_ended_and_its_files_are_kept(s
         "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
         "while True:\n"
         "    time.sleep(1)",
-        timeout_s=0.5,
+        timeout_s=2.0,
     )
 
     assert outcome.end == ExecutionEnded("timeout", is_state_lost=True)
@@ -400,7 +400,7 @@ async def test_closing_the_iterator_interrupts_the_code_and_keeps_variables(shar
     outcome = await shared.run("x")
 
     assert outcome.text == "'kept'\n"
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
 
 
 async def test_cancelling_the_task_interrupts_the_code(shared: Conversation) -> None:
@@ -418,12 +418,13 @@ async def test_cancelling_the_task_interrupts_the_code(shared: Conversation) -> 
 async def test_two_threads_run_side_by_side(sandbox: SessionSandbox) -> None:
     one, other = Conversation(sandbox), Conversation(sandbox)
     await asyncio.gather(one.run("import time\nname = 'one'"), other.run("import time\nname = 'other'"))
-    began = time.monotonic()
+    code = "began = time.time()\ntime.sleep(3)\nprint(name, began, time.time())"
 
-    outcomes = await asyncio.gather(one.run("time.sleep(2)\nname"), other.run("time.sleep(2)\nname"))
+    outcomes = await asyncio.gather(one.run(code), other.run(code))
 
-    assert [outcome.text for outcome in outcomes] == ["'one'\n", "'other'\n"]
-    assert time.monotonic() - began < 3.9
+    (first, first_began, first_ended), (second, second_began, second_ended) = (outcome.text.split() for outcome in outcomes)
+    assert (first, second) == ("one", "other")
+    assert max(float(first_began), float(second_began)) < min(float(first_ended), float(second_ended))
 
 
 async def test_calls_of_one_thread_run_one_after_the_other(shared: Conversation) -> None:
@@ -459,7 +460,7 @@ async def test_the_death_of_python_is_reported_and_the_next_call_works(shared: C
 
 async def test_a_death_between_calls_is_told_at_the_next_one(shared: Conversation) -> None:
     await shared.run("import threading, os\nthreading.Timer(0.2, os._exit, (5,)).start()")
-    await asyncio.sleep(1.0)
+    await asyncio.sleep(2.5)
 
     outcome = await shared.run("print('runs')")
 

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import tarfile
+import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -111,6 +112,16 @@ async def test_images_of_other_versions_are_named_and_the_one_in_use_is_not(engi
 
     assert image_tag(sandbox_folder()) not in older
     assert all(tag.startswith("offline-assistants-sandbox:") for tag in older)
+
+
+@pytest.mark.docker
+async def test_an_image_is_removed_by_its_tag_alone(tmp_path: Path, engine: DockerEngine) -> None:
+    repository = f"test-{uuid.uuid4().hex}"
+    await engine.import_image(write_archive(tmp_path / "root.tar", None), repository, "tiny")
+
+    await engine.remove_image(f"{repository}:tiny")
+
+    assert await engine.image_tags(repository) == []
 
 
 @pytest.mark.docker

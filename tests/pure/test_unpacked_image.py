@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from offline_assistants.code_interpreter.unpacked_image import unpack_image, unpacked_image
+from offline_assistants.code_interpreter.unpacked_image import remove_other_images, unpack_image, unpacked_image
 from offline_assistants.errors import SandboxError
 
 TAG = "offline-assistants-sandbox:0123456789ab"
@@ -127,11 +127,12 @@ def test_an_archive_that_is_none_is_refused_and_leaves_nothing(tmp_path: Path, c
     assert list((tmp_path / "images").iterdir()) == []
 
 
-def test_an_image_of_another_version_goes_once_the_new_one_is_there(tmp_path: Path) -> None:
+def test_an_image_of_another_version_stays_until_it_is_asked_to_go(tmp_path: Path) -> None:
     archive = write_archive(tmp_path / "image.tar", [layer_of([("a", b"1")])])
     unpack_image(archive, tmp_path / "images", "offline-assistants-sandbox:older")
 
     unpack_image(archive, tmp_path / "images", TAG)
 
+    assert unpacked_image(tmp_path / "images", "offline-assistants-sandbox:older") is not None
+    assert remove_other_images(tmp_path / "images", TAG) == ["older"]
     assert [path.name for path in (tmp_path / "images").iterdir()] == ["0123456789ab"]
-    assert unpacked_image(tmp_path / "images", "offline-assistants-sandbox:older") is None
