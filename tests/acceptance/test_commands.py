@@ -16,9 +16,9 @@ from offline_assistants.cli.app import build_app
 pytestmark = pytest.mark.timeout(90)
 
 
-def command(*arguments: str | Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
+def command(*arguments: str | Path, stdin: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
     """A command as a user types it, in a process of its own."""
-    environment = {**os.environ, "COLUMNS": "200"}
+    environment = {**os.environ, "COLUMNS": "200", **variables}
     return subprocess.run(
         [sys.executable, "-m", "offline_assistants", *arguments], input=stdin, env=environment, capture_output=True, text=True, timeout=60, check=False
     )
@@ -53,3 +53,16 @@ def test_a_data_directory_can_be_named(tmp_path: Path) -> None:
 
 def test_what_is_not_understood_is_exit_code_2() -> None:
     assert command("models", "lsit").returncode == 2
+
+
+def test_the_doctor_names_each_fault_with_its_cure_and_its_exit_code_says_the_worst(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "cut.gguf").write_bytes(b"GGUF")
+    tmp_path.chmod(0o700)
+    worse = {"OFFLINE_ASSISTANTS_MIN_FREE_DISK_BYTES": str(2**60), "OFFLINE_ASSISTANTS_PORT": "0"}
+    remarks = command("doctor", "--quick", "--json", "--data-dir", tmp_path, OFFLINE_ASSISTANTS_PORT="0")
+    broken = command("doctor", "--quick", "--data-dir", tmp_path, **worse)
+
+    [cut] = [each for each in json.loads(remarks.stdout) if each["name"] == "model file"]
+    assert (remarks.returncode, cut["level"], cut["cure"].startswith("offline-assistants models rm cut")) == (3, "warn", True)
+    assert (broken.returncode, "fail disk" in broken.stdout) == (1, True)
