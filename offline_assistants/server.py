@@ -40,9 +40,12 @@ async def serve_until_stopped(settings: Settings) -> None:
 
 
 @asynccontextmanager
-async def served_for_a_command(settings: Settings) -> AsyncGenerator[None]:
-    """Serve on the socket in the data directory only. Runs and files in progress are left for a server to go on with. Raises OfflineAssistantsError."""
-    async with build_app(settings, is_serving=False) as opened:
+async def served_for_a_command(settings: Settings, *, is_working: bool = False) -> AsyncGenerator[None]:
+    """Serve on the socket in the data directory only. Raises OfflineAssistantsError.
+
+    Unless it `is_working`, runs and files in progress are left for a server to go on with.
+    """
+    async with build_app(settings, is_serving=is_working) as opened:
         with _listen_locally(settings.admin_socket) as local:
             server = _Server(_config(opened, settings.log_level))
             serving = asyncio.create_task(server.serve(sockets=[local]))

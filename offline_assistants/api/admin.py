@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
@@ -64,6 +64,22 @@ async def revoke_key(key_id: str, admin: AdminDep) -> dict[str, Any]:
 async def list_projects(admin: AdminDep) -> dict[str, Any]:
     """Those that have anything. Over this socket the header OpenAI-Project says whose objects a request means."""
     return {"object": "list", "data": await admin.store.projects()}
+
+
+@router.get("/models/loaded")
+async def list_loaded_models(admin: AdminDep) -> dict[str, Any]:
+    loaded = [asdict(each) for each in await admin.parts.engines.list_loaded()]
+    return {"object": "list", "data": [{"id": each.pop("model_id"), **each} for each in loaded]}
+
+
+class UnloadModel(Shape):
+    model: str
+
+
+@router.post("/models/unload")
+async def unload_model(body: UnloadModel, admin: AdminDep) -> dict[str, Any]:
+    await admin.parts.engines.unload(body.model)
+    return {"id": body.model, "unloaded": True}
 
 
 # ── Import and export ────────────────────────────────────────────────────────────────────────────────────────────────

@@ -10,6 +10,7 @@ from offline_assistants import __version__
 from offline_assistants.cli.doctor import examine
 from offline_assistants.cli.keys import keys
 from offline_assistants.cli.models import models
+from offline_assistants.cli.processes import list_loaded, open_page
 from offline_assistants.cli.sandbox import sandbox
 from offline_assistants.cli.serve import serve_command
 from offline_assistants.cli.terminal import console, examples, give_up, of_server
@@ -44,6 +45,8 @@ def build_app() -> typer.Typer:
     app.callback(invoke_without_command=True)(_root)
     app.command("serve")(serve_command())
     app.command("doctor", epilog=examples("doctor", "doctor --json", "doctor --quick || echo see above"))(of_server(examine))
+    app.command("ps", epilog=examples("ps", "ps --json"))(of_server(list_loaded))
+    app.command("open")(of_server(open_page))
     app.command("import")(of_server(import_objects))
     app.command("export")(of_server(export_objects))
     for name, commands in (("models", models), ("vector-stores", vector_stores), ("keys", keys), ("sandbox", sandbox)):

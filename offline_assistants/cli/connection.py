@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -24,9 +25,22 @@ def answered(response: httpx.Response) -> dict[str, Any]:
     return body
 
 
+def running_server() -> bool:
+    """Whether a server of the data directory runs."""
+    with socket.socket(socket.AF_UNIX) as asking:
+        try:
+            asking.connect(str(Settings().admin_socket))
+        except OSError:
+            return False
+        return True
+
+
 @asynccontextmanager
-async def client_of_server() -> AsyncGenerator[httpx.AsyncClient]:
-    """Speaks to the server of the data directory; when none runs, to one that lives as long as the command."""
+async def client_of_server(*, is_working: bool = False) -> AsyncGenerator[httpx.AsyncClient]:
+    """Speaks to the server of the data directory; when none runs, to one that lives as long as the command.
+
+    `is_working`: which also carries out runs and indexes files.
+    """
     settings = Settings()
     running = httpx.AsyncHTTPTransport(uds=str(settings.admin_socket))
     async with httpx.AsyncClient(transport=running, base_url="http://localhost", timeout=60) as client:
@@ -41,7 +55,7 @@ async def client_of_server() -> AsyncGenerator[httpx.AsyncClient]:
     from offline_assistants.server import served_for_a_command
 
     async with (
-        served_for_a_command(settings),
+        served_for_a_command(settings, is_working=is_working),
         httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(uds=str(settings.admin_socket)), base_url="http://localhost", timeout=60) as client,
     ):
         yield client

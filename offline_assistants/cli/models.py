@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
+from typing import Annotated, Any, Optional
+from urllib.parse import quote
 
 import typer
 
+from offline_assistants.catalog import Catalog
 from offline_assistants.cli.connection import ask
-from offline_assistants.cli.terminal import AsJson, of_server, say, show_json, show_table, size
+from offline_assistants.cli.terminal import AsJson, examples, of_server, progress, say, show_json, show_table, size
+from offline_assistants.domain.model_memory import memory_need
+from offline_assistants.domain.models import ModelFile
+from offline_assistants.errors import ModelNotFound, OfflineAssistantsError
+from offline_assistants.machine import free_memory
+from offline_assistants.model_import import Digests, bring_in, find_incoming, sha256_of
 from offline_assistants.settings import Settings
 
 models = typer.Typer(help="The models on this machine.", no_args_is_help=True)
+ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="As `models list` shows it.")]
 
 
-@models.command("list")
+@models.command("list", epilog=examples("models list", "models list --json | jq -r '.[].id'"))
 @of_server
 def list_models(*, as_json: AsJson = False) -> None:
-    """Show the models that a request may name."""
+    """Show the models that a request may name, and what is wrong with those that cannot answer."""
     found = asyncio.run(ask("GET", "/v1/models"))["data"]
     if as_json:
         show_json(found)
@@ -24,5 +34,144 @@ def list_models(*, as_json: AsJson = False) -> None:
     if not found:
         say(f"No models. Put a GGUF file into {Settings().models_path}")
         return
-    rows = ([model["id"], size(model["size_bytes"]), str(model["context_tokens"] or ""), "loaded" if model["is_loaded"] else ""] for model in found)
-    show_table(("model", "size", "context", "state"), rows)
+    show_table(("model", "kind", "size", "format", "context", "memory", "state"), map(_row, found))
+    for model in found:
+        if model["problem"]:
+            say(f"{model['id']}: {model['problem']}")
+
+
+def _row(model: dict[str, Any]) -> list[str]:
+    memory = size(model["memory_bytes"]) if model["memory_bytes"] else ""
+    return [model["id"], model["kind"], size(model["size_bytes"]), model["quantization"] or "", str(model["context_tokens"] or ""), memory, model["state"]]
+
+
+@models.command("show", epilog=examples("models show smollm2-135m-instruct"))
+@of_server
+def show_model(model: ModelName, *, as_json: AsJson = False) -> None:
+    """Show what is known of a model, also by a name that stands for it, such as gpt-4o."""
+    wire = asyncio.run(ask("GET", f"/v1/models/{quote(model, safe='')}"))
+    file = next((each for each in _catalog().list_files() if each.path.name == wire["x_model_file"]), None)
+    described = {**wire, **(_details(file) if file else {})}
+    if as_json:
+        show_json(described)
+        return
+    for name, value in described.items():
+        if value not in (None, "") and name not in ("object", "owned_by", "created"):
+            say(f"{name.replace('_', ' '):20} {_shown(name, value)}")
+
+
+def _details(file: ModelFile) -> dict[str, Any]:
+    settings = Settings()
+    found: dict[str, Any] = {"path": str(file.path), "trained_context_tokens": file.context_tokens, "has_chat_template": file.template is not None}
+    if file.shape is not None:
+        context = min(file.context_tokens or settings.context_tokens, settings.context_tokens)
+        need = memory_need(file.shape, kv_tokens=2 * context, batch_tokens=256, num_outputs=settings.max_sequences)
+        found |= {"weights_bytes": need.weights, "context_bytes": need.context, "buffers_bytes": need.buffers, "free_memory_bytes": free_memory()}
+    return found
+
+
+def _shown(name: str, value: Any) -> str:
+    return size(value) if name.endswith("_bytes") else {True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool) else str(value)
+
+
+@models.command(
+    "import",
+    epilog=examples(
+        "models import ~/Downloads/Qwen3-4B-Q4_K_M.gguf --name qwen3-4b", "models import ~/.ollama/models", "models import --copy /media/usb/x.gguf"
+    ),
+)
+@of_server
+def import_models(
+    path: Annotated[Path, typer.Argument(help="A GGUF file, a folder with some (LM Studio's), or Ollama's folder of models.")],
+    *,
+    name: Annotated[Optional[str], typer.Option(help="What the model is called. Default: as its file.")] = None,  # noqa: UP045 typer reads this form
+    copy: Annotated[bool, typer.Option("--copy", help="Copy the file. Default: link to it, which takes no room.")] = False,
+    sha256: Annotated[Optional[str], typer.Option(help="What the file must hash to.")] = None,  # noqa: UP045 typer reads this form
+) -> None:
+    """Bring models into the models folder: by a link, so that nothing is copied, or with --copy."""
+    settings, incoming = Settings(), find_incoming(path.expanduser(), name=name)
+    if sha256 is not None:
+        _compare(incoming[0].source, sha256, _hash(incoming[0].source))
+    for each in incoming:
+        with progress(f"copying {each.name}", each.source.stat().st_size if copy else 0) as advance:
+            target = bring_in(each, settings.models_path, is_copied=copy, advance=advance)
+        if sha256 is not None:
+            _digests().keep(target, sha256.lower())
+        say(f"{target.stem}: {'copied' if copy else 'linked'}")
+
+
+@models.command("verify", epilog=examples("models verify", "models verify qwen3-4b --sha256 6b1c..."))
+@of_server
+def verify_models(
+    model: Annotated[Optional[str], typer.Argument(metavar="[MODEL]", help="Default: all.")] = None,  # noqa: UP045 typer reads this form
+    *,
+    sha256: Annotated[Optional[str], typer.Option(help="What the file must hash to; with a MODEL.")] = None,  # noqa: UP045 typer reads this form
+    as_json: AsJson = False,
+) -> None:
+    """Hash the files anew: packaged ones must be what the catalog names, yours what they were when they were first verified. Exit code 1 when one is not."""
+    files = [_find(model)] if model else _catalog().list_files()
+    if sha256 is not None and model is None:
+        raise OfflineAssistantsError("--sha256 is for one model: name it.")
+    rows = [_verify(file, sha256) for file in files]
+    if as_json:
+        show_json(rows)
+    else:
+        show_table(("model", "state", "sha256"), ([row["id"], row["state"], row["sha256"] or ""] for row in rows))
+    if any(row["state"] not in ("ok", "remembered") for row in rows):
+        raise SystemExit(1)
+
+
+def _verify(file: ModelFile, sha256: str | None) -> dict[str, str | None]:
+    if file.problem is not None:
+        return {"id": file.model_id, "state": file.problem, "sha256": None}
+    found, digests = _hash(file.path), _digests()
+    expected = sha256 or file.sha256 or digests.get(file.path)
+    if expected is None:
+        digests.keep(file.path, found)
+        return {"id": file.model_id, "state": "remembered", "sha256": found}
+    return {"id": file.model_id, "state": "ok" if found == expected.lower() else f"changed: it was {expected}", "sha256": found}
+
+
+@models.command("rm", epilog=examples("models rm qwen3-4b", "models rm qwen3-4b --yes"))
+@of_server
+def remove_model(model: ModelName, *, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False) -> None:
+    """Delete a model's files. Of a link only the link goes; nothing outside the models folder is deleted."""
+    file = _find(model)
+    if not yes:
+        typer.confirm(f"Delete {file.path}{' (a link; what it leads to stays)' if file.path.is_symlink() else ''}?", abort=True)
+    asyncio.run(ask("DELETE", f"/v1/models/{quote(model, safe='')}"))
+    say(f"Deleted {model}.")
+
+
+@models.command("unload")
+@of_server
+def unload_model(model: ModelName) -> None:
+    """Take a model out of memory; the next request loads it again."""
+    asyncio.run(ask("POST", "/admin/models/unload", {"model": model}))
+    say(f"Unloaded {model}.")
+
+
+def _hash(path: Path) -> str:
+    with progress(f"hashing {path.name}", path.stat().st_size) as advance:
+        return sha256_of(path, advance)
+
+
+def _compare(path: Path, expected: str, found: str) -> None:
+    if found != expected.lower():
+        raise OfflineAssistantsError(f"{path} is not the file that was meant: its sha256 is {found}, not {expected}.")
+
+
+def _find(model: str) -> ModelFile:
+    files = _catalog().list_files()
+    for file in files:
+        if file.model_id == model:
+            return file
+    raise ModelNotFound.named(model, [file.model_id for file in files])
+
+
+def _catalog() -> Catalog:
+    return Catalog(Settings().models_path)
+
+
+def _digests() -> Digests:
+    return Digests(Settings().data_dir / "digests.json")

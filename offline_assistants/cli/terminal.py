@@ -6,12 +6,14 @@ import inspect
 import json
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
 from functools import wraps
 from typing import Annotated, Any, NoReturn, Optional, get_type_hints
 
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -20,6 +22,7 @@ errors = Console(stderr=True)
 
 EXIT_ERROR = 1
 """What was asked for could not be done; stderr says why in one sentence. 2, click's own, says that the command was not understood."""
+PLAIN_LINE_EVERY_S = 5
 EXIT_WARNINGS = 3
 """`doctor`: everything needed is there, something else is not."""
 
@@ -92,3 +95,25 @@ def size(num_bytes: float) -> str:
             return f"{num_bytes:.0f} {unit}"
         num_bytes /= 1000
     return f"{num_bytes:.2f} GB"
+
+
+@contextmanager
+def progress(what: str, total_bytes: int) -> Generator[Callable[[int], None]]:
+    """Shows how far something is: on a terminal a bar with rate and time left, elsewhere a line every few seconds. What takes a moment shows nothing."""
+    if console.is_terminal:
+        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=errors, transient=True) as bar:
+            task = bar.add_task(what, total=total_bytes or None)
+            yield lambda more: bar.advance(task, more)
+        return
+    began = last = time.monotonic()
+    done = 0
+
+    def advance(more: int) -> None:
+        nonlocal done, last
+        done += more
+        if time.monotonic() - last > PLAIN_LINE_EVERY_S:
+            last = time.monotonic()
+            remark(f"{what}: {size(done)} of {size(total_bytes)}, {size(done / (last - began))}/s")
+
+    yield advance
