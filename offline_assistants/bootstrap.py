@@ -170,7 +170,18 @@ def _join(
 
 
 def _engines(settings: Settings, catalog: Catalog) -> EnginePool:
-    options = EngineOptions(
+    return EnginePool(
+        catalog,
+        engine_options(settings),
+        max_loaded=settings.max_loaded_models,
+        max_memory_bytes=settings.max_model_memory_bytes,
+        keep_alive_s=settings.keep_alive_s,
+    )
+
+
+def engine_options(settings: Settings) -> EngineOptions:
+    """How models are run."""
+    return EngineOptions(
         max_context_tokens=settings.context_tokens,
         max_kv_tokens=settings.kv_cache_tokens,
         max_running=settings.max_sequences,
@@ -186,13 +197,6 @@ def _engines(settings: Settings, catalog: Catalog) -> EnginePool:
         lora_adapters=tuple(map(LoraAdapter.read, settings.lora)),
         num_decode_threads=settings.decode_threads,
         num_prefill_threads=settings.prefill_threads,
-    )
-    return EnginePool(
-        catalog,
-        options,
-        max_loaded=settings.max_loaded_models,
-        max_memory_bytes=settings.max_model_memory_bytes,
-        keep_alive_s=settings.keep_alive_s,
     )
 
 

@@ -12,7 +12,6 @@ import typer
 from offline_assistants.catalog import Catalog
 from offline_assistants.cli.connection import ask
 from offline_assistants.cli.terminal import AsJson, examples, of_server, progress, say, show_json, show_table, size
-from offline_assistants.domain.model_memory import memory_need
 from offline_assistants.domain.models import ModelFile
 from offline_assistants.errors import ModelNotFound, OfflineAssistantsError
 from offline_assistants.machine import free_memory
@@ -61,11 +60,13 @@ def show_model(model: ModelName, *, as_json: AsJson = False) -> None:
 
 
 def _details(file: ModelFile) -> dict[str, Any]:
-    settings = Settings()
+    # The whole server comes with it; --help shall not wait for it.
+    from offline_assistants.bootstrap import engine_options
+    from offline_assistants.engine.fit import need_of
+
     found: dict[str, Any] = {"path": str(file.path), "trained_context_tokens": file.context_tokens, "has_chat_template": file.template is not None}
-    if file.shape is not None:
-        context = min(file.context_tokens or settings.context_tokens, settings.context_tokens)
-        need = memory_need(file.shape, kv_tokens=2 * context, batch_tokens=256, num_outputs=settings.max_sequences)
+    need = need_of(file, engine_options(Settings()))
+    if need is not None:
         found |= {"weights_bytes": need.weights, "context_bytes": need.context, "buffers_bytes": need.buffers, "free_memory_bytes": free_memory()}
     return found
 
@@ -116,14 +117,14 @@ def verify_models(
     if as_json:
         show_json(rows)
     else:
-        show_table(("model", "state", "sha256"), ([row["id"], row["state"], row["sha256"] or ""] for row in rows))
+        show_table(("model", "state", "sha256"), ([row["id"], row["state"], row["sha256"]] for row in rows))
     if any(row["state"] not in ("ok", "remembered") for row in rows):
         raise SystemExit(1)
 
 
-def _verify(file: ModelFile, sha256: str | None) -> dict[str, str | None]:
+def _verify(file: ModelFile, sha256: str | None) -> dict[str, str]:
     if file.problem is not None:
-        return {"id": file.model_id, "state": file.problem, "sha256": None}
+        return {"id": file.model_id, "state": file.problem, "sha256": ""}
     found, digests = _hash(file.path), _digests()
     expected = sha256 or file.sha256 or digests.get(file.path)
     if expected is None:

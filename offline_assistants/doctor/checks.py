@@ -15,10 +15,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from offline_assistants.bootstrap import engine_options
 from offline_assistants.catalog import Catalog
 from offline_assistants.doctor.finding import Finding, fail, ok, warn
-from offline_assistants.domain.model_memory import memory_need
 from offline_assistants.domain.models import ModelFile
+from offline_assistants.engine.fit import context_of, need_of
 from offline_assistants.errors import OfflineAssistantsError, StoreError
 from offline_assistants.machine import free_memory
 from offline_assistants.settings import Settings
@@ -214,11 +215,11 @@ def check_models(patient: Patient) -> Iterator[Finding]:
 
 
 def _fit(patient: Patient, file: ModelFile) -> Iterator[Finding]:
-    settings, free = patient.settings, patient.settings.max_model_memory_bytes or patient.free_memory()
-    if file.shape is None or free is None:
+    options, free = engine_options(patient.settings), patient.settings.max_model_memory_bytes or patient.free_memory()
+    need = need_of(file, options)
+    if need is None or free is None:
         return
-    context = min(file.context_tokens or settings.context_tokens, settings.context_tokens)
-    need = memory_need(file.shape, kv_tokens=2 * context, batch_tokens=256, num_outputs=settings.max_sequences)
+    context = context_of(file, options)
     says = f"{file.model_id} takes about {need.total / 1e9:.1f} GB with a context of {context} tokens, and {free / 1e9:.1f} GB are there"
     if need.total > free and not patient.is_served:
         yield fail("model fit", says, "offline-assistants serve --context-tokens 2048   # or take a smaller model or quantization")

@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Protocol, Self
 
-from offline_assistants.domain.model_memory import MemoryNeed, memory_need
+from offline_assistants.domain.model_memory import MemoryNeed
 from offline_assistants.domain.models import ModelFile
+from offline_assistants.engine.fit import need_of
 from offline_assistants.engine.llama_engine import LlamaEngine
-from offline_assistants.engine.options import KV_VALUE_BYTES, EngineOptions
+from offline_assistants.engine.options import EngineOptions
 from offline_assistants.engine.wire import Loaded
 from offline_assistants.errors import EngineBusy, ModelNotFound, ModelNotLoaded
 from offline_assistants.machine import free_memory, mapped_memory, resident_memory
@@ -142,7 +143,7 @@ class EnginePool:
 
     def _describe(self, file: ModelFile) -> ModelInfo:
         seat = self._seats.get(file.model_id)
-        need = self._need(file)
+        need = need_of(file, self._options)
         if seat is not None and seat.engine.loaded is not None:
             return replace(_loaded_info(file, seat.engine.loaded), memory_bytes=need.total if need else None)
         expected = None if file.context_tokens is None else min(file.context_tokens, self._options.max_context_tokens)
@@ -175,27 +176,13 @@ class EnginePool:
             file = await self._find(model)
             while len(self._seats) >= self._max_loaded:
                 await self._unload_one()
-            need = self._need(file)
+            need = need_of(file, self._options)
             while need is not None and (room := self._room()) is not None and need.total > room:
                 if all(seat.num_users for seat in self._seats.values()):
                     raise ModelNotLoaded(_no_room(file, need, room, options=self._options, is_budget=self._max_memory_bytes is not None))
                 await self._unload_one()
             seat = self._seats[model] = _Seat(LlamaEngine(file, self._options, verify=self._verify), need.total if need else 0)
             return seat
-
-    def _need(self, file: ModelFile) -> MemoryNeed | None:
-        """None when the file does not tell."""
-        if file.shape is None or file.problem is not None:
-            return None
-        context = min(file.context_tokens or self._options.max_context_tokens, self._options.max_context_tokens)
-        return memory_need(
-            file.shape,
-            kv_tokens=max(self._options.max_kv_tokens or 2 * context, context),
-            batch_tokens=self._options.max_step_tokens + self._options.max_running,
-            num_outputs=self._options.max_running,
-            kv_value_bytes=KV_VALUE_BYTES[self._options.kv_cache_type],
-            more_weights=file.projector.size_bytes if file.projector else 0,
-        )
 
     def _room(self) -> int | None:
         """Bytes that one more model may take. None when nothing tells."""
