@@ -1,0 +1,242 @@
+"""`assistants`, `threads`, `files` and `vector-stores`: what is kept, listed, shown, made, deleted, taken out."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Optional
+from urllib.parse import quote
+
+import httpx
+import typer
+
+from offline_assistants.cli.connection import answered, ask, client_of_server, listed
+from offline_assistants.cli.terminal import AsJson, date, examples, of_server, remark, say, show_json, show_table, size
+from offline_assistants.cli.vector_stores import vector_stores
+from offline_assistants.errors import OfflineAssistantsError
+
+assistants = typer.Typer(help="The assistants: a model with instructions and tools.", no_args_is_help=True)
+threads = typer.Typer(help="The threads and their messages.", no_args_is_help=True)
+files = typer.Typer(help="The files that were uploaded or made.", no_args_is_help=True)
+Id = Annotated[str, typer.Argument(metavar="ID", help="As `list` shows it.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What the groups of commands differ in."""
+
+    commands: typer.Typer
+    name: str
+    path: str
+    columns: tuple[str, ...]
+    """Keys of the object, in the order of the table; those that end in _at are times, "bytes" a size."""
+
+
+KINDS = (
+    Kind(assistants, "assistants", "/v1/assistants", ("id", "name", "model", "created_at")),
+    Kind(threads, "threads", "/v1/threads", ("id", "metadata", "created_at")),
+    Kind(files, "files", "/v1/files", ("id", "filename", "bytes", "purpose", "created_at")),
+    Kind(vector_stores, "vector-stores", "/v1/vector_stores", ("id", "name", "status", "usage_bytes", "created_at")),
+)
+
+
+def add_object_commands() -> None:
+    """`list`, `show` and `delete`, which are the same for all."""
+    for kind in KINDS:
+        kind.commands.command("list", epilog=examples(f"{kind.name} list", f"{kind.name} list --json"))(of_server(_list_command(kind)))
+        kind.commands.command("show")(of_server(_show_command(kind)))
+        kind.commands.command("delete")(of_server(_delete_command(kind)))
+
+
+def _list_command(kind: Kind) -> Any:
+    def list_objects(*, as_json: AsJson = False) -> None:
+        found = asyncio.run(_all(kind.path))
+        if as_json:
+            show_json(found)
+        elif found:
+            show_table(
+                (column.removesuffix("_at").replace("_", " ") for column in kind.columns), ([_cell(each, column) for column in kind.columns] for each in found)
+            )
+        else:
+            say(f"No {kind.name.replace('-', ' ')}.")
+
+    list_objects.__doc__ = f"Show all {kind.name.replace('-', ' ')} of the project default, the oldest first."
+    return list_objects
+
+
+async def _all(path: str) -> list[dict[str, Any]]:
+    async with client_of_server() as client:
+        return [each async for each in listed(client, path)]
+
+
+def _cell(found: dict[str, Any], column: str) -> str:
+    value: Any = found.get(column)
+    if column.endswith("_at"):
+        return date(value)
+    if column.endswith("bytes"):
+        return size(value or 0)
+    return str(value or "") if not value or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _show_command(kind: Kind) -> Any:
+    def show_object(object_id: Id) -> None:
+        show_json(asyncio.run(ask("GET", f"{kind.path}/{quote(object_id, safe='')}")))
+
+    show_object.__doc__ = f"Show one of the {kind.name.replace('-', ' ')} as the API gives it, in JSON."
+    return show_object
+
+
+def _delete_command(kind: Kind) -> Any:
+    def delete_objects(object_ids: Annotated[list[str], typer.Argument(metavar="ID...", help="As `list` shows them.")]) -> None:
+        async def run() -> None:
+            async with client_of_server() as client:
+                for each in object_ids:
+                    answered(await client.delete(f"{kind.path}/{quote(each, safe='')}"))
+                    say(f"Deleted {each}.")
+
+        asyncio.run(run())
+
+    delete_objects.__doc__ = f"Delete {kind.name.replace('-', ' ')}; what is deleted leaves the disk."
+    return delete_objects
+
+
+# ── Making ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@assistants.command("create", epilog=examples("assistants create -m qwen3-4b --name Clerk --instructions 'Answer briefly.' --tool file_search"))
+@of_server
+def create_assistant(
+    *,
+    model: Annotated[str, typer.Option("--model", "-m", help="The model that answers.")],
+    name: Annotated[Optional[str], typer.Option(help="What it is called.")] = None,  # noqa: UP045 typer reads this form
+    instructions: Annotated[Optional[str], typer.Option("--instructions", "-s", help="What it is told before every thread.")] = None,  # noqa: UP045
+    tool: Annotated[Optional[list[str]], typer.Option(help="file_search or code_interpreter; may be given twice.")] = None,  # noqa: UP045
+) -> None:
+    """Make an assistant; its id is printed."""
+    tools = [{"type": each} for each in tool or []]
+    say(asyncio.run(ask("POST", "/v1/assistants", {"model": model, "name": name, "instructions": instructions, "tools": tools}))["id"])
+
+
+@threads.command("create", epilog=examples("threads create 'When does the lease end?'"))
+@of_server
+def create_thread(message: Annotated[Optional[str], typer.Argument(help="Its first message.")] = None) -> None:  # noqa: UP045 typer reads this form
+    """Make a thread; its id is printed."""
+    messages = [{"role": "user", "content": message}] if message else []
+    say(asyncio.run(ask("POST", "/v1/threads", {"messages": messages}))["id"])
+
+
+@files.command("create", epilog=examples("files create lease.pdf notes.md"))
+@of_server
+def create_files(
+    paths: Annotated[list[Path], typer.Argument(help="What is uploaded.")], *, purpose: Annotated[str, typer.Option(help="As the API has it.")] = "assistants"
+) -> None:
+    """Upload files; their ids are printed."""
+
+    async def run() -> None:
+        async with client_of_server() as client:
+            for path in paths:
+                say((await upload(client, path, purpose=purpose))["id"])
+
+    asyncio.run(run())
+
+
+async def upload(client: httpx.AsyncClient, path: Path, *, purpose: str = "assistants") -> dict[str, Any]:
+    """The File object of a file of this machine. Raises OfflineAssistantsError."""
+    try:
+        with path.open("rb") as content:
+            return answered(await client.post("/v1/files", data={"purpose": purpose}, files={"file": (path.name, content)}, timeout=600))
+    except OSError as error:
+        raise OfflineAssistantsError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+@vector_stores.command("create", epilog=examples("vector-stores create contracts lease.pdf annex.pdf"))
+@of_server
+def create_vector_store(
+    name: Annotated[str, typer.Argument(help="What it is called.")],
+    paths: Annotated[Optional[list[Path]], typer.Argument(metavar="[FILE]...", help="Documents to put into it.")] = None,  # noqa: UP045 typer reads this form
+) -> None:
+    """Make a vector store, put documents into it and wait until they can be searched; its id is printed."""
+
+    async def run() -> tuple[str, int]:
+        async with client_of_server(is_working=True) as client:
+            store = answered(await client.post("/v1/vector_stores", json={"name": name}))
+            return store["id"], await add_documents(client, store["id"], paths or [])
+
+    store_id, num_failed = asyncio.run(run())
+    say(store_id)
+    if num_failed:
+        raise SystemExit(1)
+
+
+async def add_documents(client: httpx.AsyncClient, store_id: str, paths: list[Path]) -> int:
+    """Upload, index, wait. How many failed; why is said on stderr."""
+    num_failed = 0
+    for path in paths:
+        file = await upload(client, path)
+        answered(await client.post(f"/v1/vector_stores/{store_id}/files", json={"file_id": file["id"]}))
+        while (state := answered(await client.get(f"/v1/vector_stores/{store_id}/files/{file['id']}")))["status"] == "in_progress":  # noqa: ASYNC110 the server tells
+            await asyncio.sleep(0.1)
+        if state["status"] != "completed":
+            num_failed += 1
+            error: dict[str, Any] = state["last_error"] or {"message": state["status"]}
+            remark(f"{path}: {error['message']}")
+    return num_failed
+
+
+# ── Taking out ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@files.command("export", epilog=examples("files export file-abc chart.png"))
+@of_server
+def export_file(file_id: Id, path: Annotated[Path, typer.Argument(help="Where its content is written; what is there already is not overwritten.")]) -> None:
+    """Write a file's content to the disk."""
+
+    async def run() -> None:
+        async with client_of_server() as client:
+            await save_content(client, file_id, path)
+
+    asyncio.run(run())
+    say(f"{path}")
+
+
+async def save_content(client: httpx.AsyncClient, file_id: str, path: Path) -> None:
+    """Raises OfflineAssistantsError."""
+    response = await client.get(f"/v1/files/{quote(file_id, safe='')}/content")
+    if response.is_error:
+        answered(response)
+    try:
+        with path.open("xb") as written:
+            written.write(response.content)
+    except OSError as error:
+        raise OfflineAssistantsError(f"{path} cannot be written: {error.strerror}.") from error
+
+
+@threads.command("export", epilog=examples("threads export thread_abc > lease.md", "threads export thread_abc --json > lease.json"))
+@of_server
+def export_thread(thread_id: Id, *, as_json: AsJson = False) -> None:
+    """Write a thread's messages to stdout, as Markdown or as JSON."""
+    messages = asyncio.run(_all(f"/v1/threads/{quote(thread_id, safe='')}/messages"))
+    if as_json:
+        show_json(messages)
+        return
+    for message in messages:
+        say(f"## {message['role']}\n\n{text_of(message)}\n")
+
+
+def text_of(message: dict[str, Any]) -> str:
+    """A message in Markdown, its citations as a list of quotes below it."""
+    parts: list[str] = []
+    for part in message["content"]:
+        if part["type"] != "text":
+            parts.append(f"[{part['type']}]")
+            continue
+        parts += [part["text"]["value"], *citations_of(part["text"])]
+    return "\n\n".join(parts)
+
+
+def citations_of(text: dict[str, Any]) -> list[str]:
+    """A line for each citation: its marker, and the quote that it stands for."""
+    found = [each for each in text["annotations"] if each["type"] == "file_citation"]
+    return [f"{each['text']} {each['file_citation'].get('quote') or each['file_citation']['file_id']}" for each in found]
