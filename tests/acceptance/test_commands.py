@@ -68,22 +68,6 @@ def test_the_doctor_names_each_fault_with_its_cure_and_its_exit_code_says_the_wo
     assert (broken.returncode, "fail disk" in broken.stdout) == (1, True)
 
 
-LIGHTHOUSE = "The lighthouse of Brunn was built in 1911 by Ada Holm. It stands on a red rock beside the harbour."
-
-
-@pytest.mark.model
-def test_a_chat_answers_on_stdout_reads_documents_and_goes_on(tmp_path: Path) -> None:
-    (tmp_path / "notes.md").write_text(LIGHTHOUSE)
-    at = ("--data-dir", tmp_path / "data")
-    first = command("chat", "When was the lighthouse of Brunn built?", "-f", tmp_path / "notes.md", *at)
-    second = command("chat", "-c", *at, stdin="And where does it stand?")
-    [thread] = json.loads(command("threads", "list", "--json", *at).stdout)
-    shown = command("threads", "export", thread["id"], *at).stdout
-
-    assert (first.returncode, bool(first.stdout.strip()), "file_search found notes.md" in first.stderr) == (0, True, True)
-    assert (second.returncode, shown.count("## user"), shown.count("## assistant")) == (0, 2, 2)
-
-
 @pytest.mark.parametrize(
     ("arguments", "said"), [(("chat",), "nothing to say"), (("chat", "-c", "Hello"), "no chat to go on with"), (("threads", "show", "x"), "No thread")]
 )
@@ -91,16 +75,3 @@ def test_what_cannot_be_done_is_one_sentence(tmp_path: Path, arguments: tuple[st
     done = command(*arguments, "--data-dir", tmp_path)
 
     assert (done.returncode, said in done.stderr, "Traceback" in done.stderr) == (1, True, False)
-
-
-def test_objects_are_made_listed_and_deleted(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_text("ä [bold] text")
-    at = ("--data-dir", tmp_path / "data")
-    file_id = command("files", "create", tmp_path / "a.txt", *at).stdout.strip()
-    listed = command("files", "list", *at).stdout
-    taken = command("files", "export", file_id, tmp_path / "b.txt", *at)
-    deleted = command("files", "delete", file_id, *at)
-
-    assert ("a.txt" in listed, file_id in listed) == (True, True)
-    assert (taken.returncode, (tmp_path / "b.txt").read_text()) == (0, "ä [bold] text")
-    assert (deleted.returncode, command("files", "list", *at).stdout) == (0, "No files.\n")
