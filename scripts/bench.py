@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Protocol
 
 import bench_citations
+import bench_ingest
 import bench_retrieval
 import openai
 from bench_api import ApiBench
@@ -154,6 +155,8 @@ BENCHES: dict[str, Callable[[], Bench]] = {"start": StartBench, "api": ApiBench,
 def main() -> int:
     if sys.argv[1:2] == ["retrieval"]:
         return bench_retrieval.main()
+    if sys.argv[1:2] == ["ingest"]:
+        return bench_ingest.main()
     if sys.argv[1:2] == ["citations"]:
         return bench_citations.main()
     parser = argparse.ArgumentParser(prog="scripts/bench", description="Measure the server on this machine.")

@@ -27,8 +27,8 @@ _OFFLINE = {
     "TOKENIZERS_PARALLELISM": "false",
     "TQDM_DISABLE": "1",
 }
-_BATCH_TEXTS = 8
-"""A question waits for one batch at most: well under a second on two cores, and larger batches are hardly faster there."""
+_BATCH_TEXTS_PER_THREAD = 8
+"""A question waits for one batch at most: well under a second, and larger batches are hardly faster."""
 _MAX_REPLY_BYTES = 64 << 20
 _ATTEMPTS = 2
 
@@ -74,7 +74,8 @@ class EmbedderProcess:
         """One vector of length 1 for each text; what is longer than the model's window is cut. Raises SearchError."""
         # Texts of like length share a batch: less padding is about a quarter less work.
         order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
-        batches = [order[start : start + _BATCH_TEXTS] for start in range(0, len(order), _BATCH_TEXTS)]
+        batch_texts = _BATCH_TEXTS_PER_THREAD * self._num_threads
+        batches = [order[start : start + batch_texts] for start in range(0, len(order), batch_texts)]
         vectors: list[list[float]] = [[] for _ in texts]
         # One batch in the queue at a time: two files being added take turns.
         for batch in batches:
@@ -166,7 +167,7 @@ class EmbedderProcess:
 
     async def _start(self) -> asyncio.subprocess.Process:
         """A child that has its model. Raises SearchError when it does not come up."""
-        threads = {"OMP_NUM_THREADS": str(self._num_threads)}
+        threads = {"OMP_NUM_THREADS": "1"}  # of its own threads each computes alone
         try:
             process = await spawn_child(_CHILD, f"--model-dir={self._model_dir}", f"--num-threads={self._num_threads}", environment={**_OFFLINE, **threads})
         except OSError as error:
