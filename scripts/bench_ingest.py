@@ -1,8 +1,8 @@
 """Measures how fast files become searchable, and what that costs in memory: a server in a process of its own, HTTP, the real embedder.
 
-`ingest DIR`: DIR as for `retrieval`. The server parses, chunks, embeds and indexes the corpora; SentenceTransformer.encode embeds the same windows by itself, with as
-many threads. Both are told in chunks a second. Then files of a megabyte are added for some minutes, up to 100 MB, and the memory of the
-server and of its embedder is read meanwhile.
+`ingest DIR`: DIR as for `retrieval`. The server parses, chunks, embeds and indexes the corpora; SentenceTransformer.encode embeds the same windows by itself,
+with as many threads. Both are told in chunks a second. Then 100 files of a megabyte are added, and for some minutes the memory of the server and of its
+embedder is read.
 """
 
 from __future__ import annotations
