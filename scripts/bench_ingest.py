@@ -84,15 +84,18 @@ def resident_mb(pid: int) -> float:
         return 0.0
 
 
-def process_with(*words: str) -> int:
-    """The newest process whose command line has all the words. Raises RuntimeError when there is none."""
+def process_with(*words: str, parent: int | None = None) -> int:
+    """The newest process whose command line has all the words, of those that `parent` started. Raises RuntimeError when there is none."""
     found: list[int] = []
     for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
         try:
-            command = (entry / "cmdline").read_bytes().decode(errors="replace") if entry.name.isdigit() else ""
+            command = (entry / "cmdline").read_bytes().decode(errors="replace")
+            started_by = int((entry / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[1])
         except (FileNotFoundError, ProcessLookupError, PermissionError):
             continue
-        if command and all(word in command for word in words):
+        if command and all(word in command for word in words) and parent in (None, started_by):
             found.append(int(entry.name))
     if not found:
         raise RuntimeError(f"There is no process {' '.join(words)}.")
@@ -103,7 +106,8 @@ def measure_memory(retrieval: Retrieval, folder: Path, minutes: float) -> Iterat
     paragraphs = [paragraph for text in retrieval.corpora.values() for paragraph in text.split("\n") if paragraph.strip()]
     with serving(folder / "memory") as client:
         store_with(client, [("a.md", b"To load the model.")])
-        server, embedder = process_with("serve", str(folder / "memory")), process_with("embedder_child")
+        server = process_with("serve", str(folder / "memory"))
+        embedder = process_with("embedder_child", parent=server)
         before, peaks = resident_mb(server), {server: 0.0, embedder: 0.0}
         is_over = threading.Event()
         watching = threading.Thread(target=_watch, args=(peaks, is_over))
