@@ -31,6 +31,7 @@ async def serve_until_stopped(settings: Settings) -> None:
         host, port = listener.getsockname()[:2]
         if not ipaddress.ip_address(host).is_loopback:
             settings = settings.model_copy(update={"require_keys": True})
+        _check_path(settings.admin_socket)
         async with build_app(settings, outbound=OutboundAttempts().watch()) as opened:
             with _listen_locally(settings.admin_socket) as local:
                 shown = f"[{host}]" if ":" in host else host
@@ -45,6 +46,7 @@ async def served_for_a_command(settings: Settings, *, is_working: bool = False) 
 
     Unless it `is_working`, runs and files in progress are left for a server to go on with.
     """
+    _check_path(settings.admin_socket)
     async with build_app(settings, is_serving=is_working) as opened:
         with _listen_locally(settings.admin_socket) as local:
             server = _Server(_config(opened, settings.log_level))
@@ -119,10 +121,14 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _listen_locally(path: Path) -> socket.socket:
-    """The database is ours by now, so a socket that is there already was left behind by a server that was killed."""
+def _check_path(path: Path) -> None:
+    """Before anything else is begun, so that a person reads one sentence."""
     if len(os.fsencode(path)) > MAX_SOCKET_PATH:
         raise OfflineAssistantsError(f"The path of the data directory is too long for a socket in it: {path.parent}. Choose another with --data-dir.")
+
+
+def _listen_locally(path: Path) -> socket.socket:
+    """The database is ours by now, so a socket that is there already was left behind by a server that was killed."""
     path.unlink(missing_ok=True)
     local = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     local.bind(str(path))

@@ -85,6 +85,12 @@ _MODEL = _closed(
     size_bytes={"type": "integer", "description": "Extension."},
     is_loaded={"type": "boolean", "description": "Extension."},
     context_tokens={"type": ["integer", "null"], "description": "Extension."},
+    state={"enum": ["ready", "loaded", "damaged"], "description": "Extension."},
+    problem={"type": ["string", "null"], "description": "Extension: why it cannot be loaded."},
+    architecture={"type": ["string", "null"], "description": "Extension."},
+    quantization={"type": ["string", "null"], "description": "Extension."},
+    memory_bytes={"type": ["integer", "null"], "description": "Extension: what it takes when it is loaded."},
+    sees_pictures={"type": "boolean", "description": "Extension."},
 )
 _TEXT = _closed(type=_const("text"), text=_STRING)
 _EVENT: Schema = {

@@ -88,8 +88,8 @@ BODIES: dict[str, dict[str, Any]] = {
     "POST /uploads/{upload_id}/complete": {"part_ids": []},
 }
 """What a route needs so that it comes to look at its ids; the rest takes `{"metadata": {}}`."""
-NOT_OWNED = {"model"}
-"""Path parameters that name what all projects have in common."""
+NOT_OWNED = {"model", "name"}
+"""Path parameters that name what all projects have in common: models, and files of the page."""
 
 
 def routes() -> list[str]:
