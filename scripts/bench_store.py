@@ -244,6 +244,9 @@ class SqliteDatabase(Database):
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._file, isolation_level=None, check_same_thread=False)
+        # Two functions of DuckDB's that migrations use; there is nothing to change in a new database.
+        connection.create_function("contains", 2, lambda text, part: part in text, deterministic=True)
+        connection.create_function("regexp_replace", -1, lambda text, pattern, new, *_: re.sub(pattern, new, text), deterministic=True)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         return connection
