@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+from types import FrameType
+
 import httpx
 import typer
 from pydantic import ValidationError
@@ -21,15 +24,14 @@ from offline_assistants.cli.vector_stores import vector_stores
 from offline_assistants.errors import OfflineAssistantsError
 from offline_assistants.settings import Settings
 
-CHAT_EXAMPLES = examples(
-    "chat 'Why is the sky blue?'", "chat -f lease.pdf 'When does the lease end?'", "chat -c 'And when does it begin?'", "chat 'What went wrong?' < error.log"
-)
+EXIT_CODES = "Exit codes: 0 done, 1 not done (stderr says why in one sentence), 2 not understood, 3 doctor: with remarks, 130 interrupted."
 
 
 def main() -> None:
     """Run the command line; an error of ours is one sentence and exit code 1, never a traceback."""
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
-        build_app()()
+        build_app()(prog_name="offline-assistants")
     except OfflineAssistantsError as error:
         give_up(error.message)
     except httpx.HTTPError as error:
@@ -39,31 +41,38 @@ def main() -> None:
         give_up("; ".join(f"--{'-'.join(str(part).replace('_', '-') for part in each['loc'])}: {each['msg']}" for each in error.errors()))
 
 
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    """Whichever way a command is stopped, it tidies up."""
+    signal.raise_signal(signal.SIGINT)
+
+
 def build_app() -> typer.Typer:
     """The commands by their names."""
     app = typer.Typer(
         name="offline-assistants",
         help="The Assistants API on your own machine.",
+        epilog=EXIT_CODES,
         no_args_is_help=True,
         context_settings={"help_option_names": ["-h", "--help"]},
         pretty_exceptions_enable=False,
     )
     app.callback(invoke_without_command=True)(_root)
-    app.command("serve")(serve_command())
+    app.command("serve", epilog=examples("serve", "serve --port 9000 --data-dir ~/assistants", "serve --default-model qwen3-4b"))(serve_command())
     app.command("doctor", epilog=examples("doctor", "doctor --json", "doctor --quick || echo see above"))(of_server(examine))
     app.command(
         "chat",
         epilog=examples(
             "chat 'Why is the sky blue?'",
             "chat -f lease.pdf 'When does the lease end?'",
-            "cat error.log | offline-assistants chat 'What went wrong?'",
+            "chat 'What went wrong?' < error.log",
             "chat -c 'And why?'",
+            "chat -m qwen3-4b -s 'Answer in French.'",
         ),
     )(of_server(chat))
     app.command("ps", epilog=examples("ps", "ps --json"))(of_server(list_loaded))
-    app.command("open")(of_server(open_page))
-    app.command("import")(of_server(import_objects))
-    app.command("export")(of_server(export_objects))
+    app.command("open", epilog=examples("open"))(of_server(open_page))
+    app.command("import", epilog=examples("import backup.jsonl", "import threads.json --project team-a"))(of_server(import_objects))
+    app.command("export", epilog=examples("export backup.jsonl", "export --project team-a --format parquet team-a"))(of_server(export_objects))
     add_object_commands()
     for name, commands in (
         ("models", models),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Optional
@@ -13,82 +15,202 @@ from typing import Annotated, Any, Optional
 import httpx
 import typer
 
+from offline_assistants.cli.chat_view import ChatView
 from offline_assistants.cli.connection import answered, client_of_server
-from offline_assistants.cli.objects import add_documents, citations_of, save_content
-from offline_assistants.cli.terminal import remark
+from offline_assistants.cli.documents import add_documents, check_readable
+from offline_assistants.cli.terminal import remark, status
 from offline_assistants.errors import OfflineAssistantsError
 from offline_assistants.settings import Settings
+
+ACTIVE = ("queued", "in_progress", "requires_action", "cancelling")
+OVER = ("thread.run.completed", "thread.run.incomplete", "thread.run.failed", "thread.run.expired", "thread.run.cancelled")
+MAX_TOKENS = 2048
+DOCUMENT_INSTRUCTIONS = """You answer questions about the user's documents in one short sentence. You search first. Example:
+
+User: When do the gates open?
+Assistant: <tool_call>
+{"name": "file_search", "arguments": {"query": "opening time of the gates"}}
+</tool_call>"""
+"""Where the user gives none. Models of less than a billion parameters do not search without an example; larger ones do not mind it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What the command was given."""
+    """What the command was given; None where it was not."""
 
     model: str | None
     instructions: str | None
     documents: list[Path]
     goes_on: bool
     runs_code: bool
-    temperature: float
+    temperature: float | None
+    max_tokens: int
     save_to: Path
 
 
+@dataclass(frozen=True, slots=True)
+class Talk:
+    """What a chat consists of on the server."""
+
+    assistant_id: str
+    thread_id: str
+    vector_store_id: str | None = None
+
+
 def chat(
-    message: Annotated[Optional[str], typer.Argument(help="What you say. Without it, and without a pipe, you are asked line by line.")] = None,  # noqa: UP045
+    message: Annotated[Optional[str], typer.Argument(metavar="[MESSAGE]", help="Without it, and without a pipe, you are asked line by line.")] = None,  # noqa: UP045
     *,
     model: Annotated[Optional[str], typer.Option("--model", "-m", help="Default: the model that hosted names stand for.")] = None,  # noqa: UP045
     system: Annotated[Optional[str], typer.Option("--system", "-s", help="Instructions.")] = None,  # noqa: UP045
     file: Annotated[Optional[list[Path]], typer.Option("--file", "-f", help="A document to answer from; may be given several times.")] = None,  # noqa: UP045
-    go_on: Annotated[bool, typer.Option("--continue", "-c", help="Go on with the last chat of this data directory.")] = False,
+    go_on: Annotated[bool, typer.Option("--continue", "-c", help="Go on with the last chat of this data directory; other options change it.")] = False,
     code: Annotated[bool, typer.Option("--code", help="Let the model run Python in the sandbox.")] = False,
-    temperature: Annotated[float, typer.Option("--temperature", "-t", min=0, max=2, help="0: always the likeliest word.")] = 0,
+    temperature: Annotated[Optional[float], typer.Option("--temperature", "-t", min=0, max=2, help="Default: 0, always the likeliest word.")] = None,  # noqa: UP045
+    max_tokens: Annotated[
+        int, typer.Option("--max-tokens", "-n", min=256, help="How long an answer may become, thoughts and tool calls included.")
+    ] = MAX_TOKENS,
     save_to: Annotated[Path, typer.Option("--save-to", help="Where files that code made are saved.")] = Path(),
 ) -> None:
-    """Talk with a model. What is piped in belongs to the message; the answer alone goes to stdout, all else to stderr."""
+    """Talk with a model. What is piped in belongs to the message; the answer alone goes to stdout, all else to stderr.
+
+    On a terminal, Ctrl-C stops an answer; Ctrl-D ends the chat.
+    """
     piped = "" if sys.stdin.isatty() else sys.stdin.read()
     first = "\n\n".join(part for part in (message, piped.strip()) if part)
     if not first and not sys.stdin.isatty():
         raise OfflineAssistantsError("There is nothing to say: give a message, or pipe one in.")
-    asyncio.run(_chat(first, Asked(model, system, file or [], go_on, code, temperature, save_to)))
+    check_readable(file or [])
+    if not save_to.is_dir():
+        raise OfflineAssistantsError(f"{save_to} is not a folder to save files to.")
+    asyncio.run(_chat(first, Asked(model, system, file or [], go_on, code, temperature, max_tokens, save_to)))
 
 
 async def _chat(first: str, asked: Asked) -> None:
     async with client_of_server(is_working=True) as client:
         talk = await _begin(client, asked)
-        text = first or await _line()
-        while text:
-            await _turn(client, talk, text, asked)
-            text = "" if first else await _line()
+        if first:
+            await _turn(client, talk, first, asked)
+            return
+        remark("Ctrl-C stops an answer, Ctrl-D ends the chat.")
+        while text := await _line():
+            await _turn_of_conversation(client, talk, text, asked)
 
 
 async def _line() -> str:
-    """What the person says next; nothing at the end."""
+    """What the person says next; nothing at the end. The server that may live in this process goes on meanwhile."""
+    loop, readable = asyncio.get_running_loop(), asyncio.Event()
+    sys.stderr.write("> ")
+    sys.stderr.flush()
+    loop.add_reader(sys.stdin, readable.set)
     try:
-        return (await asyncio.to_thread(input, "> ")).strip()
-    except EOFError:
-        return ""
+        while True:
+            await readable.wait()
+            line = sys.stdin.readline()  # a terminal is readable when a whole line is there
+            if line.strip() or not line:
+                return line.strip()
+            readable.clear()
+            sys.stderr.write("> ")
+            sys.stderr.flush()
+    finally:
+        loop.remove_reader(sys.stdin)
 
 
-async def _begin(client: httpx.AsyncClient, asked: Asked) -> dict[str, str]:
-    """Thread and assistant: those of the last chat, or new ones."""
-    place = Settings().data_dir / "last_chat.json"
-    if asked.goes_on:
+async def _turn_of_conversation(client: httpx.AsyncClient, talk: Talk, text: str, asked: Asked) -> None:
+    """Neither Ctrl-C nor a run that fails ends the conversation."""
+    turn = asyncio.create_task(_turn(client, talk, text, asked))
+    with _on_interrupt(turn):
         try:
-            return json.loads(place.read_text("utf-8"))
-        except (OSError, ValueError) as error:
-            raise OfflineAssistantsError("There is no chat to go on with. Begin one without --continue.") from error
-    body: dict[str, Any] = {"model": asked.model or await _default_model(client), "instructions": asked.instructions, "temperature": asked.temperature}
-    body["tools"] = [{"type": "code_interpreter"}] if asked.runs_code else []
+            await turn
+        except asyncio.CancelledError:
+            if not turn.cancelled():  # it is us who are to end
+                raise
+            remark("\n(stopped)")
+        except OfflineAssistantsError as error:
+            remark(f"error: {error.message}")
+
+
+@contextmanager
+def _on_interrupt(turn: asyncio.Task[None]) -> Generator[None]:
+    loop, before = asyncio.get_running_loop(), signal.getsignal(signal.SIGINT)
+    loop.add_signal_handler(signal.SIGINT, turn.cancel)
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGINT)
+        signal.signal(signal.SIGINT, before)
+
+
+# ── The chat as objects of the API ───────────────────────────────────────────────────────────────────────────────────
+
+
+async def _begin(client: httpx.AsyncClient, asked: Asked) -> Talk:
+    """The last chat with what is to be different, or a new one. It is remembered."""
+    place = Settings().data_dir / "last_chat.json"
+    before = await _still_there(client, _read(place)) if asked.goes_on else None
+    store_id = before.vector_store_id if before else None
     if asked.documents:
-        store = answered(await client.post("/v1/vector_stores", json={"name": "chat"}))
-        if await add_documents(client, store["id"], asked.documents) == len(asked.documents):
+        store_id = store_id or answered(await client.post("/v1/vector_stores", json={"name": "chat"}))["id"]
+        if await add_documents(client, store_id, asked.documents) == len(asked.documents):
             raise OfflineAssistantsError("None of the documents can be searched.")
-        body["tools"].append({"type": "file_search"})
-        body["tool_resources"] = {"file_search": {"vector_store_ids": [store["id"]]}}
-    assistant, thread = answered(await client.post("/v1/assistants", json=body)), answered(await client.post("/v1/threads", json={}))
-    talk = {"assistant_id": assistant["id"], "thread_id": thread["id"], "searches": "yes" if asked.documents else ""}
-    place.write_text(json.dumps(talk), "utf-8")
+    if before is None:
+        body = await _assistant(client, asked, store_id)
+        assistant, thread = answered(await client.post("/v1/assistants", json=body)), answered(await client.post("/v1/threads", json={}))
+        talk = Talk(assistant["id"], thread["id"], store_id)
+    else:
+        talk = Talk(before.assistant_id, before.thread_id, store_id)
+        await _change(client, talk, asked)
+    place.write_text(json.dumps({"assistant_id": talk.assistant_id, "thread_id": talk.thread_id, "vector_store_id": talk.vector_store_id}), "utf-8")
     return talk
+
+
+def _read(place: Path) -> Talk:
+    """The last chat. Raises OfflineAssistantsError when there is none."""
+    try:
+        found = json.loads(place.read_text("utf-8"))
+        return Talk(found["assistant_id"], found["thread_id"], found.get("vector_store_id"))
+    except (OSError, ValueError, KeyError) as error:
+        raise OfflineAssistantsError("There is no chat to go on with. Begin one without --continue.") from error
+
+
+async def _still_there(client: httpx.AsyncClient, talk: Talk) -> Talk:
+    """Raises OfflineAssistantsError when it was deleted. A run that it left behind is ended, or its thread would take no message."""
+    for path in (f"/v1/threads/{talk.thread_id}", f"/v1/assistants/{talk.assistant_id}"):
+        if (await client.get(path)).status_code == 404:
+            raise OfflineAssistantsError("The last chat was deleted. Begin another without --continue.")
+    runs = f"/v1/threads/{talk.thread_id}/runs"
+    while (newest := answered(await client.get(runs, params={"limit": 1}))["data"]) and newest[0]["status"] in ACTIVE:
+        if newest[0]["status"] != "cancelling":
+            await client.post(f"{runs}/{newest[0]['id']}/cancel")  # it may end by itself meanwhile, and that is as good
+        await asyncio.sleep(0.1)
+    return talk
+
+
+async def _assistant(client: httpx.AsyncClient, asked: Asked, store_id: str | None) -> dict[str, Any]:
+    return {
+        "model": asked.model or await _default_model(client),
+        "instructions": asked.instructions or (DOCUMENT_INSTRUCTIONS if asked.documents else None),
+        "temperature": asked.temperature or 0,
+        **_tools([], asked, store_id),
+    }
+
+
+async def _change(client: httpx.AsyncClient, talk: Talk, asked: Asked) -> None:
+    given = {"model": asked.model, "instructions": asked.instructions, "temperature": asked.temperature}
+    body: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    assistant = answered(await client.get(f"/v1/assistants/{talk.assistant_id}"))
+    if asked.documents or asked.runs_code:
+        body |= _tools(assistant["tools"], asked, talk.vector_store_id)
+    if asked.documents and not asked.instructions and not assistant["instructions"]:
+        body["instructions"] = DOCUMENT_INSTRUCTIONS
+    if body:
+        answered(await client.post(f"/v1/assistants/{talk.assistant_id}", json=body))
+
+
+def _tools(before: list[dict[str, Any]], asked: Asked, store_id: str | None) -> dict[str, Any]:
+    names = {str(each["type"]) for each in before}
+    names |= {name for name, is_wanted in (("code_interpreter", asked.runs_code), ("file_search", asked.documents)) if is_wanted}
+    resources = {"tool_resources": {"file_search": {"vector_store_ids": [store_id]}}} if "file_search" in names else {}
+    return {"tools": [{"type": name} for name in sorted(names)], **resources}
 
 
 async def _default_model(client: httpx.AsyncClient) -> str:
@@ -102,83 +224,30 @@ async def _default_model(client: httpx.AsyncClient) -> str:
     return named or usable[0]
 
 
-async def _turn(client: httpx.AsyncClient, talk: dict[str, str], text: str, asked: Asked) -> None:
-    thread = f"/v1/threads/{talk['thread_id']}"
+# ── A turn ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def _turn(client: httpx.AsyncClient, talk: Talk, text: str, asked: Asked) -> None:
+    """Say it, and show the answer as it comes. Whatever ends this ends the run, too."""
+    thread = f"/v1/threads/{talk.thread_id}"
     answered(await client.post(f"{thread}/messages", json={"role": "user", "content": text}))
     run_id, is_over = None, False
     try:
-        async for event, data in _events(client, f"{thread}/runs", _run(talk)):
-            if event == "thread.run.created":
-                run_id = data["id"]
-            is_over = is_over or event in ("thread.run.completed", "thread.run.incomplete", "thread.run.failed", "thread.run.expired", "thread.run.cancelled")
-            await _show(client, event, data, asked.save_to)
+        with status("the model reads; the first time it is loaded") as waits:
+            view = ChatView(client, asked.save_to, waits)
+            async for event, data in _events(client, f"{thread}/runs", _run(talk, asked)):
+                run_id = data["id"] if event == "thread.run.created" else run_id
+                is_over = is_over or event in OVER
+                await view.show(event, data)
     finally:
         if run_id is not None and not is_over:
             await asyncio.shield(client.post(f"{thread}/runs/{run_id}/cancel"))
 
 
-def _run(talk: dict[str, str]) -> dict[str, Any]:
+def _run(talk: Talk, asked: Asked) -> dict[str, Any]:
     """Who gave documents wants them read: small models would not look by themselves."""
-    choice = {"tool_choice": {"type": "file_search"}} if talk["searches"] else {}
-    return {"assistant_id": talk["assistant_id"], "stream": True, **choice}
-
-
-async def _show(client: httpx.AsyncClient, event: str, data: dict[str, Any], save_to: Path) -> None:
-    match event:
-        case "thread.message.delta":
-            for part in data["delta"]["content"]:
-                if part["type"] == "text":
-                    _write(part["text"].get("value") or "")
-        case "thread.message.completed":
-            _write("\n")
-            await _show_what_it_brought(client, data, save_to)
-        case "thread.run.step.completed" if data["type"] == "tool_calls":
-            for call in data["step_details"]["tool_calls"]:
-                _show_call(call)
-        case "thread.run.failed" | "thread.run.expired" | "error":
-            error: dict[str, Any] = data.get("last_error") or data.get("error") or data
-            raise OfflineAssistantsError(str(error.get("message") or "The run expired."))
-        case "thread.run.incomplete":
-            remark("(cut off: the answer reached its limit)")
-        case _:
-            pass
-
-
-def _show_call(call: dict[str, Any]) -> None:
-    if call["type"] == "file_search":
-        found: list[dict[str, Any]] = call["file_search"].get("results") or []
-        remark("file_search found " + (", ".join(f"{each['file_name']} ({each['score']:.2f})" for each in found) or "nothing"))
-    elif call["type"] == "code_interpreter":
-        remark("code_interpreter")
-        for line in call["code_interpreter"]["input"].splitlines():
-            remark(f"  {line}")
-        for output in call["code_interpreter"]["outputs"]:
-            for line in output.get("logs", "").splitlines():
-                remark(f"  > {line}")
-
-
-async def _show_what_it_brought(client: httpx.AsyncClient, message: dict[str, Any], save_to: Path) -> None:
-    """Citations, and the files that code made: those are saved, beside what is there already."""
-    attached: list[dict[str, Any]] = message["attachments"] or []
-    made: list[str] = [each["file_id"] for each in attached]
-    for part in message["content"]:
-        if part["type"] == "image_file":
-            made.append(part["image_file"]["file_id"])
-        elif part["type"] == "text":
-            made += [each["file_path"]["file_id"] for each in part["text"]["annotations"] if each["type"] == "file_path"]
-            for line in citations_of(part["text"]):
-                remark(line)
-    for file_id in dict.fromkeys(made):
-        name = Path(answered(await client.get(f"/v1/files/{file_id}"))["filename"]).name
-        target = save_to / name
-        target = save_to / f"{target.stem}-{file_id}{target.suffix}" if target.exists() else target
-        await save_content(client, file_id, target)
-        remark(f"saved {target}")
-
-
-def _write(text: str) -> None:
-    sys.stdout.write(text)
-    sys.stdout.flush()
+    choice = {"tool_choice": {"type": "file_search"}} if talk.vector_store_id else {}
+    return {"assistant_id": talk.assistant_id, "stream": True, "max_completion_tokens": asked.max_tokens, **choice}
 
 
 async def _events(client: httpx.AsyncClient, path: str, body: dict[str, Any]) -> AsyncGenerator[tuple[str, dict[str, Any]]]:

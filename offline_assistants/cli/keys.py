@@ -9,12 +9,12 @@ from urllib.parse import quote
 import typer
 
 from offline_assistants.cli.connection import ask
-from offline_assistants.cli.terminal import AsJson, date, of_server, remark, say, show_json, show_table
+from offline_assistants.cli.terminal import AsJson, date, examples, of_server, remark, say, show_json, show_table
 
 keys = typer.Typer(help="The keys that clients show. Required where other machines can reach the server.", no_args_is_help=True)
 
 
-@keys.command("create")
+@keys.command("create", epilog=examples("keys create", "keys create --project team-a --name laptop"))
 @of_server
 def create_key(
     *,
@@ -31,7 +31,7 @@ def create_key(
     remark(f"Key {made['id']} of project {made['project']}. Keep it: it is not shown again.")
 
 
-@keys.command("list")
+@keys.command("list", epilog=examples("keys list", "keys list --json"))
 @of_server
 def list_keys(*, as_json: AsJson = False) -> None:
     """Show which keys there are, not their texts."""
@@ -46,7 +46,7 @@ def list_keys(*, as_json: AsJson = False) -> None:
     show_table(("id", "key", "project", "name", "created", "last used"), rows)
 
 
-@keys.command("revoke")
+@keys.command("revoke", epilog=examples("keys revoke key_abc"))
 @of_server
 def revoke_key(key_id: str = typer.Argument(help="As `keys list` shows it.")) -> None:
     """Forget a key; what its project holds stays. Without --require-keys it then means, as any unknown key on loopback, the project default."""

@@ -144,7 +144,7 @@ def remove_model(model: ModelName, *, yes: Annotated[bool, typer.Option("--yes",
     say(f"Deleted {model}.")
 
 
-@models.command("unload")
+@models.command("unload", epilog=examples("models unload qwen3-4b"))
 @of_server
 def unload_model(model: ModelName) -> None:
     """Take a model out of memory; the next request loads it again."""

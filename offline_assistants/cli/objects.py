@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Annotated, Any, Optional
 from urllib.parse import quote
 
-import httpx
 import typer
 
 from offline_assistants.cli.connection import answered, ask, client_of_server, listed
-from offline_assistants.cli.terminal import AsJson, date, examples, of_server, remark, say, show_json, show_table, size
+from offline_assistants.cli.documents import add_documents, check_readable, save_content, upload
+from offline_assistants.cli.terminal import AsJson, date, examples, of_server, say, show_json, show_table, size
 from offline_assistants.cli.vector_stores import vector_stores
-from offline_assistants.errors import OfflineAssistantsError
 
 assistants = typer.Typer(help="The assistants: a model with instructions and tools.", no_args_is_help=True)
 threads = typer.Typer(help="The threads and their messages.", no_args_is_help=True)
@@ -46,8 +45,8 @@ def add_object_commands() -> None:
     """`list`, `show` and `delete`, which are the same for all."""
     for kind in KINDS:
         kind.commands.command("list", epilog=examples(f"{kind.name} list", f"{kind.name} list --json"))(of_server(_list_command(kind)))
-        kind.commands.command("show")(of_server(_show_command(kind)))
-        kind.commands.command("delete")(of_server(_delete_command(kind)))
+        kind.commands.command("show", epilog=examples(f"{kind.name} show ID", f"{kind.name} show ID | jq .created_at"))(of_server(_show_command(kind)))
+        kind.commands.command("delete", epilog=examples(f"{kind.name} delete ID", f"{kind.name} delete ID ID"))(of_server(_delete_command(kind)))
 
 
 def _list_command(kind: Kind) -> Any:
@@ -134,21 +133,14 @@ def create_files(
 ) -> None:
     """Upload files; their ids are printed."""
 
+    check_readable(paths)
+
     async def run() -> None:
         async with client_of_server() as client:
             for path in paths:
                 say((await upload(client, path, purpose=purpose))["id"])
 
     asyncio.run(run())
-
-
-async def upload(client: httpx.AsyncClient, path: Path, *, purpose: str = "assistants") -> dict[str, Any]:
-    """The File object of a file of this machine. Raises OfflineAssistantsError."""
-    try:
-        with path.open("rb") as content:
-            return answered(await client.post("/v1/files", data={"purpose": purpose}, files={"file": (path.name, content)}, timeout=600))
-    except OSError as error:
-        raise OfflineAssistantsError(f"{path} cannot be read: {error.strerror}.") from error
 
 
 @vector_stores.command("create", epilog=examples("vector-stores create contracts lease.pdf annex.pdf"))
@@ -159,6 +151,8 @@ def create_vector_store(
 ) -> None:
     """Make a vector store, put documents into it and wait until they can be searched; its id is printed."""
 
+    check_readable(paths or [])
+
     async def run() -> tuple[str, int]:
         async with client_of_server(is_working=True) as client:
             store = answered(await client.post("/v1/vector_stores", json={"name": name}))
@@ -168,21 +162,6 @@ def create_vector_store(
     say(store_id)
     if num_failed:
         raise SystemExit(1)
-
-
-async def add_documents(client: httpx.AsyncClient, store_id: str, paths: list[Path]) -> int:
-    """Upload, index, wait. How many failed; why is said on stderr."""
-    num_failed = 0
-    for path in paths:
-        file = await upload(client, path)
-        answered(await client.post(f"/v1/vector_stores/{store_id}/files", json={"file_id": file["id"]}))
-        while (state := answered(await client.get(f"/v1/vector_stores/{store_id}/files/{file['id']}")))["status"] == "in_progress":  # noqa: ASYNC110 the server tells
-            await asyncio.sleep(0.1)
-        if state["status"] != "completed":
-            num_failed += 1
-            error: dict[str, Any] = state["last_error"] or {"message": state["status"]}
-            remark(f"{path}: {error['message']}")
-    return num_failed
 
 
 # ── Taking out ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -199,18 +178,6 @@ def export_file(file_id: Id, path: Annotated[Path, typer.Argument(help="Where it
 
     asyncio.run(run())
     say(f"{path}")
-
-
-async def save_content(client: httpx.AsyncClient, file_id: str, path: Path) -> None:
-    """Raises OfflineAssistantsError."""
-    response = await client.get(f"/v1/files/{quote(file_id, safe='')}/content")
-    if response.is_error:
-        answered(response)
-    try:
-        with path.open("xb") as written:
-            written.write(response.content)
-    except OSError as error:
-        raise OfflineAssistantsError(f"{path} cannot be written: {error.strerror}.") from error
 
 
 @threads.command("export", epilog=examples("threads export thread_abc > lease.md", "threads export thread_abc --json > lease.json"))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 from rich.text import Text
 
-from offline_assistants.cli.terminal import console, of_server, say
+from offline_assistants.cli.terminal import console, examples, of_server, say
 from offline_assistants.errors import OfflineAssistantsError
 from offline_assistants.settings import Settings
 
@@ -26,7 +26,7 @@ _T = TypeVar("_T")
 sandbox = typer.Typer(help="What code_interpreter runs in.", no_args_is_help=True)
 
 
-@sandbox.command("build")
+@sandbox.command("build", epilog=examples("sandbox build", "sandbox build --prune"))
 @of_server
 def build_sandbox(prune: Annotated[bool, typer.Option("--prune", help="Also remove the images that other versions built.")] = False) -> None:
     """Build the image, if it is not there already. May download Debian and Python packages."""
@@ -55,7 +55,7 @@ def build_sandbox(prune: Annotated[bool, typer.Option("--prune", help="Also remo
         say(f"Images of other versions are there, too: {', '.join(older)}. They go with `offline-assistants sandbox build --prune`.")
 
 
-@sandbox.command("export")
+@sandbox.command("export", epilog=examples("sandbox export sandbox.tar"))
 def export_sandbox(file: Annotated[Path, typer.Argument(help="The archive to write; about 1 GB.")]) -> None:
     """Write the image to a file, for a machine that cannot build it."""
     from offline_assistants.code_interpreter.image import export_image
@@ -64,7 +64,7 @@ def export_sandbox(file: Annotated[Path, typer.Argument(help="The archive to wri
     console.print(f"{file} holds {tag}, {file.stat().st_size / 1e6:.0f} MB.", highlight=False, soft_wrap=True)
 
 
-@sandbox.command("import")
+@sandbox.command("import", epilog=examples("sandbox import sandbox.tar"))
 @of_server
 def import_sandbox(file: Annotated[Path, typer.Argument(help="What `sandbox export` wrote, with the same version of offline-assistants.")]) -> None:
     """Load the image from a file: into Docker, or unpacked for bubblewrap."""
@@ -85,7 +85,7 @@ async def _with_engine(work: Callable[[DockerEngine], Awaitable[_T]]) -> _T:
         await engine.close()
 
 
-@sandbox.command("check")
+@sandbox.command("check", epilog=examples("sandbox check", "sandbox check --full"))
 @of_server
 def check_sandbox(full: Annotated[bool, typer.Option("--full", help="Also attack it in every way known; takes a minute or two.")] = False) -> None:
     """Run code that tries each wall of the sandbox. Exit code 1 when code_interpreter is unavailable or a wall that matters does not hold."""

@@ -12,8 +12,9 @@ from functools import wraps
 from typing import Annotated, Any, NoReturn, Optional, get_type_hints
 
 import typer
+from rich.cells import cell_len
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -22,9 +23,11 @@ errors = Console(stderr=True)
 
 EXIT_ERROR = 1
 """What was asked for could not be done; stderr says why in one sentence. 2, click's own, says that the command was not understood."""
-PLAIN_LINE_EVERY_S = 5
 EXIT_WARNINGS = 3
 """`doctor`: everything needed is there, something else is not."""
+EXIT_INTERRUPTED = 130
+"""Ctrl-C, or the process was asked to end."""
+PLAIN_LINE_AFTER_S, PLAIN_LINE_EVERY_S = 2, 5
 
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
 DataDir = Annotated[
@@ -77,11 +80,17 @@ def show_json(value: Any) -> None:
 
 
 def show_table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
-    """Rows whose cells hold what users wrote, so nothing in them is markup."""
-    table = Table(*columns, box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    console.print(table)
+    """Rows whose cells hold what users wrote, so nothing in them is markup. Where it is not a terminal that shows them, each is one line, however long."""
+    if console.is_terminal:
+        table = Table(*columns, box=None, pad_edge=False)
+        for row in rows:
+            table.add_row(*(Text(cell) for cell in row))
+        console.print(table)
+        return
+    lines = [list(columns), *([" ".join(cell.split()) for cell in row] for row in rows)]
+    widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        say("  ".join(f"{cell}{' ' * (width - cell_len(cell))}" for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
 def date(seconds: int | None) -> str:
@@ -98,22 +107,40 @@ def size(num_bytes: float) -> str:
 
 
 @contextmanager
-def progress(what: str, total_bytes: int) -> Generator[Callable[[int], None]]:
-    """Shows how far something is: on a terminal a bar with rate and time left, elsewhere a line every few seconds. What takes a moment shows nothing."""
-    if console.is_terminal:
-        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=errors, transient=True) as bar:
-            task = bar.add_task(what, total=total_bytes or None)
+def progress(what: str, total: int, *, unit: str = "bytes") -> Generator[Callable[[int], None]]:
+    """Shows how far something is, with rate and time left: on a terminal a bar, elsewhere a line every few seconds, none for what takes a moment."""
+    if errors.is_terminal:
+        amount = (DownloadColumn(), TransferSpeedColumn()) if unit == "bytes" else (MofNCompleteColumn(), TextColumn(unit))
+        with Progress(TextColumn("{task.description}", markup=False), BarColumn(), *amount, TimeRemainingColumn(), console=errors, transient=True) as bar:
+            task = bar.add_task(what, total=total or None)
             yield lambda more: bar.advance(task, more)
         return
-    began = last = time.monotonic()
-    done = 0
+    began = time.monotonic()
+    next_at, done = began + PLAIN_LINE_AFTER_S, 0
 
     def advance(more: int) -> None:
-        nonlocal done, last
+        nonlocal next_at, done
         done += more
-        if time.monotonic() - last > PLAIN_LINE_EVERY_S:
-            last = time.monotonic()
-            remark(f"{what}: {size(done)} of {size(total_bytes)}, {size(done / (last - began))}/s")
+        now = time.monotonic()
+        if now > next_at:
+            next_at = now + PLAIN_LINE_EVERY_S
+            remark(f"{what}: {_how_far(done, total, done / (now - began), unit)}")
 
     yield advance
+
+
+def _how_far(done: int, total: int, rate: float, unit: str) -> str:
+    """`rate`: of what is counted, each second."""
+    shown = size if unit == "bytes" else "{:.3g}".format
+    so_far = f"{shown(done)} of {shown(total)}{'' if unit == 'bytes' else f' {unit}'}"
+    return f"{so_far}, {shown(rate)}/s, {max(0, total - done) / rate:.0f} s left" if rate else so_far
+
+
+@contextmanager
+def status(what: str) -> Generator[Callable[[str], None]]:
+    """On a terminal, a line that moves until the block ends, or until what it is given to say next is nothing; elsewhere nothing."""
+    if not errors.is_terminal:
+        yield lambda _: None
+        return
+    with errors.status(Text(what, style="dim")) as shown:
+        yield lambda then: shown.update(Text(then, style="dim")) if then else shown.stop()

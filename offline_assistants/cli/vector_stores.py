@@ -9,15 +9,14 @@ import httpx
 import typer
 
 from offline_assistants.cli.connection import answered, client_of_server, listed
-from offline_assistants.cli.terminal import console, of_server, say
+from offline_assistants.cli.documents import wait_until_indexed
+from offline_assistants.cli.terminal import examples, of_server, say
 from offline_assistants.errors import OfflineAssistantsError
 
 vector_stores = typer.Typer(help="The vector stores that file_search looks into.", no_args_is_help=True)
 
-REINDEX_POLL_S = 0.5
 
-
-@vector_stores.command("reindex")
+@vector_stores.command("reindex", epilog=examples("vector-stores reindex", "vector-stores reindex vs_abc"))
 @of_server
 def reindex_vector_stores(vector_store_ids: Optional[list[str]] = typer.Argument(None, metavar="[ID]...", help="Default: all.")) -> None:  # noqa: UP045, B008 typer reads this form
     """Rebuild the search indexes from the stored texts: after the embedding model was changed, or an index was lost."""
@@ -47,12 +46,8 @@ async def _reindex(vector_store_ids: list[str]) -> bool:
 async def _reindex_one(client: httpx.AsyncClient, store_id: str) -> int:
     """How many of its files failed."""
     store = answered(await client.post(f"/v1/vector_stores/{store_id}/reindex"))
-    with console.status("") as shown:
-        while store["status"] == "in_progress":
-            counts = store["file_counts"]
-            shown.update(f"{store_id}: {counts['total'] - counts['in_progress']} of {counts['total']} files")
-            await asyncio.sleep(REINDEX_POLL_S)
-            store = answered(await client.get(f"/v1/vector_stores/{store_id}"))
+    if store["status"] == "in_progress":
+        store = await wait_until_indexed(client, store_id, f"indexing {store_id}")
     counts = store["file_counts"]
     say(f"{store_id}: {counts['completed']} files indexed" + (f", {counts['failed']} failed" if counts["failed"] else ""))
     return counts["failed"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,16 +11,10 @@ import pytest
 from typer.testing import CliRunner
 
 from offline_assistants.cli.app import build_app
+from tests.acceptance.server_process import ServerProcess
+from tests.command_line import command
 
 pytestmark = pytest.mark.timeout(90)
-
-
-def command(*arguments: str | Path, stdin: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
-    """A command as a user types it, in a process of its own."""
-    environment = {**os.environ, "COLUMNS": "200", **variables}
-    return subprocess.run(
-        [sys.executable, "-m", "offline_assistants", *arguments], input=stdin, env=environment, capture_output=True, text=True, timeout=60, check=False
-    )
 
 
 def test_help_loads_nothing_heavy() -> None:
@@ -75,3 +68,13 @@ def test_what_cannot_be_done_is_one_sentence(tmp_path: Path, arguments: tuple[st
     done = command(*arguments, "--data-dir", tmp_path)
 
     assert (done.returncode, said in done.stderr, "Traceback" in done.stderr) == (1, True, False)
+
+
+@pytest.mark.model
+@pytest.mark.timeout(180)
+def test_a_chat_with_the_starter_model_reads_a_document_and_ends(shared_server: ServerProcess, tmp_path: Path) -> None:
+    (tmp_path / "notes.md").write_text("The lighthouse of Brunn was built in 1911 by Ada Holm. It stands on a red rock beside the harbour.")
+
+    told = command("chat", "When was the lighthouse of Brunn built?", "-f", tmp_path / "notes.md", "-n", "256", "--data-dir", shared_server.data_dir)
+
+    assert (told.returncode, bool(told.stdout.strip()), "file_search found notes.md" in told.stderr) == (0, True, True), told.stderr

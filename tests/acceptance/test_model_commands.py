@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.server_process import ServerProcess
-from tests.acceptance.test_commands import command
+from tests.command_line import command
 from tests.contract.test_catalog import gguf, write
 
 pytestmark = [pytest.mark.model, pytest.mark.timeout(120)]
