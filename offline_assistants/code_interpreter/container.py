@@ -11,7 +11,7 @@ INSTANCE_LABEL = "offline-assistants.instance"
 _MB = 1024 * 1024
 
 
-def container_options(*, image: str, instance_id: str, seccomp_profile: str, limits: SandboxLimits, runtime: str | None) -> dict[str, Any]:
+def container_options(*, image: str, instance_id: str, limits: SandboxLimits, runtime: str | None) -> dict[str, Any]:
     """For DockerEngine.start_container. The container ends with its stdin and then removes itself, so it cannot outlive the server."""
     num_threads = str(max(1, math.floor(limits.cpus)))
     return {
@@ -32,7 +32,7 @@ def container_options(*, image: str, instance_id: str, seccomp_profile: str, lim
             },
             "shm_size": MAX_SHARED_MEMORY_MB * _MB,
             "cap_drop": ["ALL"],
-            "security_opt": ["no-new-privileges:true", f"seccomp={seccomp_profile}"],
+            "security_opt": ["no-new-privileges:true"],
             "pids_limit": limits.pids,
             "mem_limit": limits.memory_mb * _MB,
             "memswap_limit": limits.memory_mb * _MB,

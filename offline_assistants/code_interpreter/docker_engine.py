@@ -32,6 +32,8 @@ _Client = Any
 _BUILD_SILENCE_S = 900
 """A step of a build (installing packages) may say nothing for as long as this."""
 _READ_BYTES = 256 * 1024
+_NOT_IN_PODMAN = ("mode", "nr_inodes", "uid", "gid")
+_PODMAN_PROCESSES = 4096
 _BEHIND_TLS_OR_SSH = (
     "code_interpreter is unavailable: it needs a Docker engine on a Unix or plain TCP socket, and this one is behind TLS or SSH. "
     "Let SSH carry the socket (`ssh -L /tmp/docker.sock:/var/run/docker.sock HOST`) and set DOCKER_HOST=unix:///tmp/docker.sock."
@@ -119,11 +121,19 @@ class DockerEngine:
     async def has_image(self, tag: str) -> bool:
         return bool(await self._call(lambda client: client.images(name=tag)))
 
-    async def start_container(self, options: Mapping[str, Any]) -> str:
-        """Create and start; the id. `options`: `image`, `labels`, ..., and `host_config` with docker-py's names. The image's own command runs."""
+    async def start_container(self, options: Mapping[str, Any], *, seccomp_profile: Path) -> str:
+        """Create and start; the id. `options`: `image`, `labels`, ..., and `host_config` with docker-py's names. The image's own command runs.
+
+        `seccomp_profile`: a JSON file, which Podman reads by itself.
+        """
 
         def start(client: _Client) -> str:
-            host_config = client.create_host_config(**options["host_config"])
+            host = cast("dict[str, Any]", options["host_config"])
+            if _is_podman(client):
+                host, profile = _for_podman(host), str(seccomp_profile)
+            else:
+                profile = seccomp_profile.read_text("utf-8")
+            host_config = client.create_host_config(**{**host, "security_opt": [*host["security_opt"], f"seccomp={profile}"]})
             rest = {name: value for name, value in options.items() if name != "host_config"}
             container_id = cast("str", client.create_container(host_config=host_config, **rest)["Id"])
             try:
@@ -256,6 +266,27 @@ def _connect(docker_host: str | None, timeout_s: int) -> _Client:
     return docker.APIClient(version="auto", timeout=timeout_s, **address)
 
 
+def _is_podman(client: _Client) -> bool:
+    """Whether it is Podman that answers in Docker's place."""
+    components = cast("list[dict[str, Any]]", client.version().get("Components") or [])
+    return any("Podman" in str(component.get("Name")) for component in components)
+
+
+def _for_podman(host_config: dict[str, Any]) -> dict[str, Any]:
+    """The options in Podman's words. It opens the seccomp profile as a path of its own machine, where Docker takes the text and no path.
+
+    Its tmpfs takes its owner from `U`, and has no limit on inodes: those are limited by memory alone.
+    """
+    tmpfs = {
+        path: ",".join(["U", *(option for option in options.split(",") if option.partition("=")[0] not in _NOT_IN_PODMAN)])
+        for path, options in cast("dict[str, str]", host_config["tmpfs"]).items()
+    }
+    tmpfs["/var/tmp"] = "ro,mode=0755"  # noqa: S108  which it would else make writable, without a limit
+    # Without one of ours it asks the kernel for a million processes, which not every machine grants. `pids_limit` is what holds.
+    processes = {"Name": "nproc", "Soft": _PODMAN_PROCESSES, "Hard": _PODMAN_PROCESSES}
+    return {**host_config, "tmpfs": tmpfs, "ulimits": [*host_config["ulimits"], processes]}
+
+
 def _attached_socket(client: _Client, container_id: str) -> socket.socket:
     """A plain socket of our own, so that the event loop reads it and no thread waits."""
     stream = client.attach_socket(container_id, params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
@@ -279,7 +310,7 @@ def _translated() -> Generator[None]:
     except docker.errors.ImageNotFound as error:
         raise SandboxUnavailable("code_interpreter is unavailable: its image is missing. Run `offline-assistants sandbox build`.") from error
     except docker.errors.APIError as error:
-        raise SandboxError(f"The container engine refused: {error.explanation or error}") from error
+        raise SandboxError(_refusal(str(error.explanation or error))) from error
     except (docker.errors.DockerException, requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
         raise SandboxUnavailable(_reason(error)) from error
 
@@ -291,6 +322,16 @@ def _file_errors(sentence: str) -> Generator[None]:
         yield
     except OSError as error:
         raise SandboxError(f"{sentence}: {error.strerror or error}.") from error
+
+
+def _refusal(explanation: str) -> str:
+    """What the engine says, and what to do where that is known."""
+    refused = f"The container engine refused: {explanation}"
+    if "unknown runtime" in explanation.lower() or "invalid runtime" in explanation.lower():
+        return f"{refused}. Tell it of this runtime (Docker: /etc/docker/daemon.json), or leave --sandbox-runtime out."
+    if "opening seccomp profile failed" in explanation:
+        return "The container engine refused the seccomp profile. Podman reads it from its own disk: use one of this machine, or Docker."
+    return refused
 
 
 def _reason(error: Exception) -> str:

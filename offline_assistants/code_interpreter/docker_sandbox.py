@@ -43,9 +43,9 @@ class DockerBackend:
         folder = sandbox_folder()
         self._instance_id = instance_id
         self._image = image_tag(folder)
-        seccomp_profile = (folder / "seccomp.json").read_text()
+        self._seccomp_profile = folder / "seccomp.json"
         self._runtime = runtime
-        self._options = container_options(image=self._image, instance_id=instance_id, seccomp_profile=seccomp_profile, limits=limits, runtime=runtime)
+        self._options = container_options(image=self._image, instance_id=instance_id, limits=limits, runtime=runtime)
         self._engine = DockerEngine(docker_host)
 
     async def check(self) -> str | None:
@@ -61,7 +61,7 @@ class DockerBackend:
         return f"Docker containers (runtime {self._runtime})" if self._runtime else "Docker containers"
 
     async def start(self) -> DockerProcess:
-        container_id = await self._engine.start_container(self._options)
+        container_id = await self._engine.start_container(self._options, seccomp_profile=self._seccomp_profile)
         try:
             return DockerProcess(self._engine, container_id, await self._engine.attach(container_id))
         except BaseException:

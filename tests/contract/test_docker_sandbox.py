@@ -19,7 +19,7 @@ from offline_assistants.code_interpreter.backend import SandboxLimits
 from offline_assistants.code_interpreter.container import INSTANCE_LABEL, container_options
 from offline_assistants.code_interpreter.docker_engine import DockerEngine
 from offline_assistants.code_interpreter.docker_sandbox import DockerSandbox
-from offline_assistants.code_interpreter.image import build_image
+from offline_assistants.code_interpreter.image import build_image, sandbox_folder
 from offline_assistants.code_interpreter.sessions import SessionLimits
 from offline_assistants.errors import SandboxUnavailable
 from offline_assistants.ports import ExecutionEnded, ExecutionEvent, Logs, SandboxFile
@@ -277,10 +277,10 @@ async def test_an_engine_that_does_not_answer_is_given_up(tmp_path: Path) -> Non
 
 async def test_a_missing_image_is_named_with_the_command_that_builds_it() -> None:
     engine = DockerEngine()
-    options = container_options(image="offline-assistants-sandbox:missing", instance_id="test", seccomp_profile="{}", limits=SandboxLimits(), runtime=None)
+    options = container_options(image="offline-assistants-sandbox:missing", instance_id="test", limits=SandboxLimits(), runtime=None)
 
     with pytest.raises(SandboxUnavailable, match="offline-assistants sandbox build"):
-        await engine.start_container(options)
+        await engine.start_container(options, seccomp_profile=sandbox_folder() / "seccomp.json")
 
     await engine.close()
 
