@@ -99,7 +99,7 @@ class Settings(BaseSettings):
     )
 
     exact_search_windows: int = Field(
-        default=100_000, ge=0, description="Up to so many windows a vector store is searched exactly, in memory; a larger one through its HNSW graph."
+        default=150_000, ge=0, description="Up to so many windows a vector store is searched exactly, in memory; a larger one through its HNSW graph."
     )
 
     code_timeout_s: float = Field(default=60.0, gt=0, description="Seconds that one call of code_interpreter may take.")

@@ -30,7 +30,7 @@ from typing import IO, Any, Protocol, Self, TypeVar, cast
 import numpy as np
 
 from offline_assistants.errors import EmbeddingModelChanged, SearchError
-from offline_assistants.file_search.exact_vectors import BYTES_BESIDE_VECTOR, FileVectors, Span, StoreVectors, Vectors, hits_of, products
+from offline_assistants.file_search.exact_vectors import BYTES_BESIDE_VECTOR, ChunkSpan, FileVectors, Span, StoreVectors, Vectors, products
 from offline_assistants.file_search.ranking import Place, WindowHit
 
 T = TypeVar("T")
@@ -86,7 +86,7 @@ class _Client(Protocol):
 class ChromaIndex:
     """The index in `path`, which belongs to one process at a time. Use as an async context manager, in one event loop."""
 
-    def __init__(self, path: Path, *, max_exact_windows: int = 100_000, max_memory_bytes: int = 256 * 2**20) -> None:
+    def __init__(self, path: Path, *, max_exact_windows: int = 150_000, max_memory_bytes: int = 256 * 2**20) -> None:
         """`max_exact_windows`: larger stores go through HNSW; 0 sends all there. `max_memory_bytes`: of stores that are kept in memory."""
         self._path = path
         self._max_exact_windows = max_exact_windows
@@ -218,11 +218,11 @@ class ChromaIndex:
         self._spoilt.discard(vector_store_id)
         added = self._added_meanwhile[vector_store_id] = {}
         try:
-            pages: dict[str, list[FileVectors]] = {}
+            pages: dict[str, list[_Page]] = {}
             offset, num_read = 0, _PAGE_WINDOWS
             while num_read == _PAGE_WINDOWS:
                 page = await self._on_thread(lambda offset=offset: self._page(vector_store_id, offset))
-                num_read = sum(len(each.spans) for each in page.values())
+                num_read = sum(len(each.windows) for each in page.values())
                 offset += num_read
                 for file_id, each in page.items():
                     pages.setdefault(file_id, []).append(each)
@@ -391,7 +391,10 @@ class ChromaIndex:
             where = {"file_id": {"$in": allowed}}
         found = collection.query(query_embeddings=[vector], n_results=limit, where=where, include=["metadatas", "distances"])
         return [
-            hits_of(vector_store_id, metadata["file_id"], (metadata["start"], metadata["end"]), metadata["chunks"], 1 - distance)
+            [
+                WindowHit(Place(vector_store_id, metadata["file_id"], chunk.index, chunk.start, chunk.end), (metadata["start"], metadata["end"]), 1 - distance)
+                for chunk in _chunks_in(metadata)
+            ]
             for metadata, distance in zip(found["metadatas"][0], found["distances"][0], strict=True)
         ]
 
@@ -407,7 +410,7 @@ class ChromaIndex:
         near = dict(zip(found["ids"], products(np.asarray(found["embeddings"], dtype=np.float32), vector).tolist(), strict=True))
         return _best_of({place: {span: near.get(_record_id(place.file_id, span)) for span in spans} for place, spans in windows.items()})
 
-    def _page(self, vector_store_id: str, offset: int) -> dict[str, FileVectors]:
+    def _page(self, vector_store_id: str, offset: int) -> dict[str, _Page]:
         """The next windows of a store, by file; none at its end."""
         collection = self._collection(vector_store_id)
         if collection is None or offset >= collection.count():
@@ -417,14 +420,7 @@ class ChromaIndex:
         for row, metadata in enumerate(page["metadatas"]):
             by_file.setdefault(metadata["file_id"], []).append(row)
         vectors: Vectors = np.asarray(page["embeddings"], dtype=np.float32)
-        return {
-            file_id: FileVectors(
-                vectors[rows],
-                [(page["metadatas"][row]["start"], page["metadatas"][row]["end"]) for row in rows],
-                [page["metadatas"][row]["chunks"] for row in rows],
-            )
-            for file_id, rows in by_file.items()
-        }
+        return {file_id: _Page(vectors[rows], [_window_of(page["metadatas"][row]) for row in rows]) for file_id, rows in by_file.items()}
 
 
 def _open_client(path: Path) -> _Client:
@@ -494,19 +490,32 @@ def _record_id(file_id: str, span: Span) -> str:
     return f"{file_id}:{span[0]}:{span[1]}"
 
 
+_Window = tuple[Span, list[ChunkSpan]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """Some windows of one file, as they are read, and a row of `vectors` for each."""
+
+    vectors: Vectors
+    windows: list[_Window]
+
+
+def _window_of(metadata: Mapping[str, Any]) -> _Window:
+    return (metadata["start"], metadata["end"]), _chunks_in(metadata)
+
+
+def _chunks_in(metadata: Mapping[str, Any]) -> list[ChunkSpan]:
+    return [ChunkSpan(*(int(number) for number in chunk.split(":"))) for chunk in metadata["chunks"].split()]
+
+
 def _file_vectors(records: Sequence[_Record]) -> FileVectors:
     """The windows of one file."""
-    return FileVectors(
-        np.array([record.vector for record in records], dtype=np.float32),
-        [(int(record.metadata["start"]), int(record.metadata["end"])) for record in records],
-        [str(record.metadata["chunks"]) for record in records],
-    )
+    return FileVectors.of((_window_of(record.metadata) for record in records), np.array([record.vector for record in records], dtype=np.float32))
 
 
-def _joined(parts: Sequence[FileVectors]) -> FileVectors:
-    return FileVectors(
-        np.concatenate([part.vectors for part in parts]), [span for part in parts for span in part.spans], [chunks for part in parts for chunks in part.chunks]
-    )
+def _joined(parts: Sequence[_Page]) -> FileVectors:
+    return FileVectors.of((window for part in parts for window in part.windows), np.concatenate([part.vectors for part in parts]))
 
 
 def _nearest_in_memory(kept: StoreVectors, vector: Vectors, windows: Mapping[Place, Sequence[Span]]) -> dict[Place, tuple[float, Span]]:

@@ -6,10 +6,10 @@ A StoreVectors never changes; adding and taking out a file gives another one tha
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import accumulate
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,24 +19,69 @@ from offline_assistants.file_search.ranking import Place, WindowHit
 
 Span = tuple[int, int]
 Vectors = NDArray[np.float32]
+Integers = NDArray[np.uint32]
 
-BYTES_BESIDE_VECTOR = 400
-"""What a window takes beside its vector, about."""
+BYTES_BESIDE_VECTOR = 40
+"""What a window takes beside its vector when it lies in two chunks, as most do."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
+class ChunkSpan:
+    """A chunk of a file; offsets count characters."""
+
+    index: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
 class FileVectors:
-    """The windows of a file, a row of `vectors` for each."""
+    """The windows of a file in order of `spans`, a row of `vectors` for each. Numbers, not objects: there may be a hundred thousand."""
 
     vectors: Vectors
-    spans: Sequence[Span]
-    chunks: Sequence[str]
-    """The chunks that each window lies in, as "index:start:end", separated by blanks."""
+    spans: NDArray[np.uint64]
+    """Where each window starts and ends, as one ascending number (see _span_number)."""
+    chunks: Integers
+    """The chunks that windows lie in: a row of index, start and end for each, those of the first window first."""
+    first_chunks: Integers
+    """The row of `chunks` that each window's begin with; one more at the end."""
 
-    @cached_property
-    def rows(self) -> Mapping[Span, int]:
-        """Where each window's vector is."""
-        return {span: row for row, span in enumerate(self.spans)}
+    @classmethod
+    def of(cls, windows: Iterable[tuple[Span, Sequence[ChunkSpan]]], vectors: Vectors) -> Self:
+        """Windows with the chunks that they lie in, and a row of `vectors` for each."""
+        windows = list(windows)
+        order = sorted(range(len(windows)), key=lambda row: windows[row][0])
+        chunks = [(chunk.index, chunk.start, chunk.end) for row in order for chunk in windows[row][1]]
+        return cls(
+            vectors[order],
+            np.array([_span_number(windows[row][0]) for row in order], dtype=np.uint64),
+            np.array(chunks, dtype=np.uint32).reshape(-1, 3),
+            np.array([0, *accumulate(len(windows[row][1]) for row in order)], dtype=np.uint32),
+        )
+
+    @property
+    def num_windows(self) -> int:
+        return len(self.spans)
+
+    def rows(self, spans: Sequence[Span]) -> dict[Span, int]:
+        """Where the vectors of windows are; those that are not there are left out."""
+        wanted = np.array([_span_number(span) for span in spans], dtype=np.uint64)
+        found: list[int] = np.searchsorted(self.spans, wanted).tolist()
+        return {span: row for span, row in zip(spans, found, strict=True) if row < len(self.spans) and int(self.spans[row]) == _span_number(span)}
+
+    def hits(self, vector_store_id: str, file_id: str, row: int, similarity: float) -> list[WindowHit]:
+        """A window as a hit for every chunk that it lies in."""
+        chunks: list[list[int]] = self.chunks[self.first_chunks[row] : self.first_chunks[row + 1]].tolist()
+        span = _span_of(int(self.spans[row]))
+        return [WindowHit(Place(vector_store_id, file_id, index, start, end), span, similarity) for index, start, end in chunks]
+
+
+def _span_number(span: Span) -> int:
+    return span[0] << 32 | span[1]
+
+
+def _span_of(number: int) -> Span:
+    return number >> 32, number & 0xFFFFFFFF
 
 
 class StoreVectors:
@@ -45,7 +90,7 @@ class StoreVectors:
     def __init__(self, files: Mapping[str, FileVectors]) -> None:
         self._files = dict(files)
         self._ids = list(self._files)
-        self._starts = [0, *accumulate(len(file.spans) for file in self._files.values())]
+        self._starts = [0, *accumulate(file.num_windows for file in self._files.values())]
         self._stacked: Vectors | None = None
 
     @property
@@ -54,11 +99,11 @@ class StoreVectors:
 
     @property
     def num_bytes(self) -> int:
-        return sum(file.vectors.nbytes + BYTES_BESIDE_VECTOR * len(file.spans) for file in self._files.values())
+        return sum(file.vectors.nbytes + BYTES_BESIDE_VECTOR * file.num_windows for file in self._files.values())
 
     def with_file(self, file_id: str, file: FileVectors) -> StoreVectors:
         """The same with a file in place of what was there of it."""
-        return StoreVectors({**self._files, file_id: file} if file.spans else {other: kept for other, kept in self._files.items() if other != file_id})
+        return StoreVectors({**self._files, file_id: file} if file.num_windows else {other: kept for other, kept in self._files.items() if other != file_id})
 
     def without_file(self, file_id: str) -> StoreVectors:
         if file_id not in self._files:
@@ -79,13 +124,13 @@ class StoreVectors:
         best = best[np.lexsort((best, -similarities[best]))]
         return [self._hits(vector_store_id, int(row), float(similarities[row])) for row in best if similarities[row] > -np.inf]
 
-    def similarities(self, vector: Vectors, file_id: str, spans: Collection[Span]) -> dict[Span, float]:
+    def similarities(self, vector: Vectors, file_id: str, spans: Sequence[Span]) -> dict[Span, float]:
         """The similarity of some windows of a file; those that are not there are left out."""
         file = self._files.get(file_id)
         if file is None:
             return {}
-        known = [span for span in spans if span in file.rows]
-        near: list[float] = products(file.vectors[[file.rows[span] for span in known]], vector).tolist()
+        known = file.rows(spans)
+        near: list[float] = products(file.vectors[list(known.values())], vector).tolist()
         return dict(zip(known, near, strict=True))
 
     def _stack(self) -> Vectors:
@@ -93,15 +138,14 @@ class StoreVectors:
         if self._stacked is None:
             stacked = np.concatenate([file.vectors for file in self._files.values()])
             for index, (file_id, file) in enumerate(list(self._files.items())):
-                self._files[file_id] = FileVectors(stacked[self._starts[index] : self._starts[index + 1]], file.spans, file.chunks)
+                self._files[file_id] = replace(file, vectors=stacked[self._starts[index] : self._starts[index + 1]])
             self._stacked = stacked
         return self._stacked
 
     def _hits(self, vector_store_id: str, row: int, similarity: float) -> list[WindowHit]:
         index = bisect_right(self._starts, row) - 1
         file_id = self._ids[index]
-        file = self._files[file_id]
-        return hits_of(vector_store_id, file_id, file.spans[row - self._starts[index]], file.chunks[row - self._starts[index]], similarity)
+        return self._files[file_id].hits(vector_store_id, file_id, row - self._starts[index], similarity)
 
 
 def products(vectors: Vectors, vector: Vectors) -> Vectors:
@@ -111,13 +155,4 @@ def products(vectors: Vectors, vector: Vectors) -> Vectors:
     """
     if vectors.shape[1:] != vector.shape:
         raise SearchError(f"The question's vector has {len(vector)} dimensions, but those of the vector store have {vectors.shape[-1]}.")
-    return np.einsum("ij,j->i", vectors, vector)
-
-
-def hits_of(vector_store_id: str, file_id: str, span: Span, chunks: str, similarity: float) -> list[WindowHit]:
-    """A window as a hit for every chunk that it lies in."""
-    hits: list[WindowHit] = []
-    for chunk in chunks.split():
-        index, start, end = (int(number) for number in chunk.split(":"))
-        hits.append(WindowHit(Place(vector_store_id, file_id, index, start, end), span, similarity))
-    return hits
+    return np.vecdot(vectors, vector)

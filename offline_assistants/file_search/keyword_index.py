@@ -8,6 +8,7 @@ overwritten at once, and what full-text segments still hold of it goes when the 
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import sqlite3
 from collections import OrderedDict
@@ -23,20 +24,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offline_assistants.errors import SearchError, StoreFull
-from offline_assistants.file_search.ranking import Place, term_weight
+from offline_assistants.file_search.keyword_postings import PLACES_TABLE, WordsInMemory
+from offline_assistants.file_search.ranking import Floats, Place, keyword_shares, term_weight
 from offline_assistants.file_search.terms import TERM_PUNCTUATION
 
 T = TypeVar("T")
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
 
 _OPEN_STORES = 32
 """Connections that each thread keeps; opening one takes under a millisecond."""
 _TIDY_AFTER_S = 2.0
 _SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,200}[A-Za-z0-9]")
-_K1 = 1.2
-_B = 0.75
-"""BM25's two numbers, see ranking.py."""
 
 _SCHEMA = f"""
     CREATE TABLE IF NOT EXISTS file (number INTEGER PRIMARY KEY, file_id TEXT NOT NULL UNIQUE);
@@ -46,6 +43,17 @@ _SCHEMA = f"""
     );
     CREATE VIRTUAL TABLE IF NOT EXISTS terms USING fts5(chunk_terms, tokenize = "ascii tokenchars '{TERM_PUNCTUATION}'");
 """
+_CHUNKS_BY_NUMBER = """
+    SELECT chunk.number, file_id, chunk_index, start, end, windows
+    FROM json_each(?) AS wanted CROSS JOIN chunk ON chunk.number = wanted.value CROSS JOIN file ON file.number = chunk.file
+"""
+_NUMBERS_OF_CHUNKS = """
+    SELECT file_id, chunk_index, chunk.number
+    FROM json_each(?) AS wanted
+    CROSS JOIN file ON file_id = wanted.value ->> 0
+    CROSS JOIN chunk ON chunk.file = file.number AND chunk_index = wanted.value ->> 1
+"""
+"""Many chunks are asked for at once: a statement for each takes longer than the search."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +93,8 @@ class KeywordIndex:
         self._reader = _Thread(path, "keyword-reader")
         self._writer = _Thread(path, "keyword-writer")
         self._closed_stores: set[str] = set()
-        self._lengths: OrderedDict[str, tuple[sqlite3.Connection, _Lengths]] = OrderedDict()
-        """On the reading thread: of the stores that were asked last."""
+        self._words = WordsInMemory()
+        """On the reading thread."""
         self._tidying: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -152,7 +160,8 @@ class KeywordIndex:
 
     async def shares(self, matches: KeywordMatches, places: Iterable[Place]) -> dict[Place, float]:
         """The keyword share of chunks that may not be among the best. Raises SearchError."""
-        return await self._reader.call(lambda: {place: self._share(matches, place) for place in places})
+        wanted = list(places)
+        return await self._reader.call(lambda: self._shares_of(matches, wanted))
 
     # ── Tidying ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -207,103 +216,45 @@ class KeywordIndex:
             return self._match_in(known, terms, limit, file_ids)
 
     def _match_in(self, known: Mapping[str, sqlite3.Connection], terms: Sequence[str], limit: int, file_ids: Collection[str] | None) -> KeywordMatches:
-        lengths = {store: self._lengths_of(store, connection) for store, connection in known.items()}
-        shelves = {store: _Postings.read(connection, terms, lengths[store]) for store, connection in known.items()}
-        num_chunks = sum(shelf.num_chunks for shelf in shelves.values())
-        weights = [term_weight(num_chunks, sum(shelf.num_with_term(index) for shelf in shelves.values())) for index in range(len(terms))]
-        shares = {store: shelf.shares(weights, len(lengths[store].relative)) for store, shelf in shelves.items()}
-        found = [hit for store, of_store in shares.items() for hit in _best(store, known[store], of_store, limit, file_ids)]
-        found.sort(key=lambda hit: (-hit.share, hit.place.file_id, hit.place.chunk_index))
-        return KeywordMatches(found[:limit], shares)
+        words = {store: self._words.of(store, connection) for store, connection in known.items()}
+        found = {store: [of_store.postings(term) for term in terms] for store, of_store in words.items()}
+        num_chunks = sum(of_store.num_chunks for of_store in words.values())
+        weights = [term_weight(num_chunks, sum(len(of_store[index].numbers) for of_store in found.values())) for index in range(len(terms))]
+        shares = {store: keyword_shares(of_store, weights, words[store].num_numbers) for store, of_store in found.items()}
+        hits = [hit for store, of_store in shares.items() for hit in _best(store, known[store], of_store, limit, file_ids)]
+        hits.sort(key=lambda hit: (-hit.share, hit.place.file_id, hit.place.chunk_index))
+        return KeywordMatches(hits[:limit], shares)
 
     def _close(self, vector_store_id: str) -> None:
         self._reader.disconnect(vector_store_id)
-        self._lengths.pop(vector_store_id, None)
+        self._words.forget(vector_store_id)
 
-    def _lengths_of(self, vector_store_id: str, connection: sqlite3.Connection) -> _Lengths:
-        """Inside a snapshot. They are read again only when something was written."""
-        connection.execute("SELECT 1 FROM file LIMIT 1").fetchone()  # from here on the snapshot stands, and the version is its own
-        [version] = connection.execute("PRAGMA data_version").fetchone()
-        kept = self._lengths.pop(vector_store_id, None)
-        # A version means something to the connection that told it, and to no other.
-        lengths = kept[1] if kept and kept[0] is connection and kept[1].version == version else _Lengths.read(connection, version)
-        self._lengths[vector_store_id] = (connection, lengths)
-        while len(self._lengths) > _OPEN_STORES:
-            self._lengths.popitem(last=False)
-        return lengths
-
-    def _share(self, matches: KeywordMatches, place: Place) -> float:
-        shares = matches.shares.get(place.vector_store_id)
-        if shares is None:
-            return 0.0
-        query = "SELECT chunk.number FROM chunk JOIN file ON file.number = chunk.file WHERE file_id = ? AND chunk_index = ?"
-        row = self._reader.connection(place.vector_store_id).execute(query, (place.file_id, place.chunk_index)).fetchone()
-        return float(shares[row[0]]) if row is not None and row[0] < len(shares) else 0.0
+    def _shares_of(self, matches: KeywordMatches, places: Sequence[Place]) -> dict[Place, float]:
+        found = dict.fromkeys(places, 0.0)
+        for store, shares in matches.shares.items():
+            if store in self._closed_stores or not self._file(store).exists():
+                continue  # deleted since it was asked
+            of_store = {(place.file_id, place.chunk_index): place for place in places if place.vector_store_id == store}
+            rows = self._reader.connection(store).execute(_NUMBERS_OF_CHUNKS, (json.dumps(list(of_store)),)).fetchall()
+            found |= {of_store[file_id, chunk_index]: float(shares[number]) for file_id, chunk_index, number in rows if number < len(shares)}
+        return found
 
 
 def _best(vector_store_id: str, connection: sqlite3.Connection, shares: Floats, limit: int, file_ids: Collection[str] | None) -> list[KeywordHit]:
     if file_ids is not None:
         shares = np.where(_chunks_of(connection, file_ids, len(shares)), shares, 0.0)
-    best = np.argsort(-shares, kind="stable")[:limit]
-    hits: list[KeywordHit] = []
-    for number in (int(each) for each in best if shares[each] > 0):
-        query = "SELECT file_id, chunk_index, start, end, windows FROM chunk JOIN file ON file.number = chunk.file WHERE chunk.number = ?"
-        file_id, chunk_index, start, end, windows = connection.execute(query, (number,)).fetchone()
-        spans: list[list[int]] = np.frombuffer(windows, "<u4").reshape(-1, 2).tolist()
-        place = Place(vector_store_id, file_id, chunk_index, start, end)
-        hits.append(KeywordHit(place, float(shares[number]), tuple((first, beyond) for first, beyond in spans)))
-    return hits
+    best: list[int] = np.argsort(-shares, kind="stable")[:limit].tolist()
+    numbers = [number for number in best if shares[number] > 0]
+    rows = connection.execute(_CHUNKS_BY_NUMBER, (json.dumps(numbers),)).fetchall()
+    return [
+        KeywordHit(Place(vector_store_id, file_id, chunk_index, start, end), float(shares[number]), _spans(windows))
+        for number, file_id, chunk_index, start, end, windows in rows
+    ]
 
 
-@dataclass(frozen=True, slots=True)
-class _Lengths:
-    """How many terms each chunk of a store has, by its number."""
-
-    version: int
-    """SQLite's data_version of the file that they are of."""
-    num_chunks: int
-    relative: Floats
-    """In relation to the average; 0 where there is no chunk."""
-
-    @classmethod
-    def read(cls, connection: sqlite3.Connection, version: int) -> _Lengths:
-        """FTS5 keeps a chunk's number of terms as a variable-length integer: big-endian, seven bits in a byte."""
-        numbers, sizes = connection.execute("SELECT group_concat(id, ' '), group_concat(hex(sz), ' ') FROM terms_docsize").fetchone()
-        if numbers is None:
-            return cls(version, 0, np.zeros(1))
-        ids = np.array(numbers.split(), dtype=np.int64)
-        packed = np.array([int(size, 16) for size in sizes.split()], dtype=np.int64)
-        lengths = np.zeros(ids.max() + 1)
-        lengths[ids] = (packed >> 16 & 0x7F) << 14 | (packed >> 8 & 0x7F) << 7 | packed & 0x7F
-        return cls(version, len(ids), lengths / (lengths[ids].mean() or 1.0))
-
-
-@dataclass(frozen=True, slots=True)
-class _Postings:
-    """For each term of a question how clearly each chunk of a store speaks of it, by the chunk's number."""
-
-    num_chunks: int
-    covers: list[Floats]
-
-    @classmethod
-    def read(cls, connection: sqlite3.Connection, terms: Sequence[str], lengths: _Lengths) -> _Postings:
-        room = _K1 * (1 - _B + _B * lengths.relative)
-        covers: list[Floats] = []
-        for term in terms:
-            # All places come as one row: a common word has tens of thousands, and for each row SQLite would take and leave the interpreter's lock.
-            [numbers] = connection.execute("SELECT group_concat(doc, ' ') FROM places WHERE term = ?", (term,)).fetchone()
-            counts = np.bincount(np.fromstring(numbers or "", dtype=np.int64, sep=" "), minlength=len(room)).astype(np.float64)
-            covers.append(counts / (counts + room))
-        return cls(lengths.num_chunks, covers)
-
-    def num_with_term(self, index: int) -> int:
-        return int(np.count_nonzero(self.covers[index]))
-
-    def shares(self, weights: Sequence[float], size: int) -> Floats:
-        shares = np.zeros(size)
-        for cover, weight in zip(self.covers, weights, strict=True):
-            shares += weight * cover
-        return shares / (sum(weights) or 1.0)
+def _spans(windows: bytes) -> tuple[tuple[int, int], ...]:
+    spans: list[list[int]] = np.frombuffer(windows, "<u4").reshape(-1, 2).tolist()
+    return tuple((start, end) for start, end in spans)
 
 
 def _chunks_of(connection: sqlite3.Connection, file_ids: Collection[str], size: int) -> NDArray[np.bool_]:
@@ -416,7 +367,7 @@ def _connect(file: Path) -> sqlite3.Connection:
             connection.execute("INSERT INTO terms (terms, rank) VALUES ('secure-delete', 1)")
         connection.execute("PRAGMA user_version = 1")
     connection.execute("PRAGMA temp_store = MEMORY")
-    connection.execute("CREATE VIRTUAL TABLE temp.places USING fts5vocab(main, terms, instance)")
+    connection.execute(PLACES_TABLE)
     return connection
 
 

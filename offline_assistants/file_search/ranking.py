@@ -1,33 +1,52 @@
-"""How a score comes about. Pure: indexes say how near windows are and which chunks hold which words, here that becomes an order.
+"""How a score comes about, from beginning to end. Pure: indexes say which windows are near and which chunks hold which words, here that becomes an order.
 
-    similarity     of a chunk: the cosine of the question and the nearest of the chunk's windows; below 0 counts as 0
-    keyword share  of a chunk: how much of what the question's words weigh the chunk covers, 0 to 1
+A question is compared with chunks in two ways, and each way gives a number from 0 to 1.
+
+    similarity     how near the chunk is in meaning: the cosine of the question's vector and that of the chunk's nearest window; below 0 counts as 0. A window
+                   is some sentences of the chunk (see chunking.py)
+    keyword share  how much of what the question's words weigh the chunk covers. Words are those of terms.py: without endings, without "the" and "of", numbers
+                   in one form, names in code whole and in parts
 
                        Σ weight(word) · cover(word, chunk)
-                       ───────────────────────────────────
+                       ───────────────────────────────────      over the words of the question
                        Σ weight(word)
 
-        weight     rarity of the word in the stores searched: log(1 + (N - n + ½) / (n + ½)), when n of N chunks have it
-        cover      how clearly the chunk speaks of it, BM25's saturation: f / (f + k₁ · (1 - b + b · length)), for f times in a chunk that is
-                   `length` times as long as the average of its store; k₁ = 1.2 and b = 0.75, as SQLite's FTS5 has them
+        weight     the rarer, the more: log(1 + (N - n + ½) / (n + ½)), when n of the N chunks in the stores searched have the word
+        cover      how clearly the chunk speaks of it: f / (f + k₁ · (1 - b + b · length)), when the chunk has it f times and is `length` times as long as the
+                   average of its store; 0 without the word, about ½ with one, nearer to 1 with each more. It is BM25's, with k₁ = 1.2 and b = 0.75
 
     score          ½ · similarity + ½ · keyword share, or by the weights that a client gives
 
-Neither part depends on what else was found, so a score means the same from question to question and a threshold can be set on it: above about 0.5 a passage
-is near in meaning and in words, one that is near in meaning alone has at most 0.5, and one that shares nothing has 0. The weights are equal because nothing
-was known that speaks for others; between 0.3 and 0.7 the answer is found about as often.
+An example. Of 1,000 chunks 9 have "lease" and 99 have "notice", so the two weigh 4.7 and 2.3. A chunk of average length has "lease" once and no "notice": it
+covers 1 / (1 + 1.2) = 0.45 of the one and nothing of the other, and its keyword share of "lease notice" is 4.7 · 0.45 / (4.7 + 2.3) = 0.30. If its nearest
+window has a cosine of 0.6, its score is ½ · 0.6 + ½ · 0.30 = 0.45.
 
-Of several questions asked at once, a chunk has its best score. Chunks overlap, so without a rule the second best result is mostly the first one over again:
-a chunk that shares more than 40 % with a better one is left out. The same passage in two stores is one.
+No part depends on what else was found, so a score means the same from question to question and a threshold can be set on it: above about 0.5 a passage is near
+in meaning and in words, one that is near in meaning alone has at most 0.5, and one that shares nothing has 0. The weights are equal because nothing was known
+that speaks for others; between 0.3 and 0.7 the answer is found about as often.
+
+What is scored: not all chunks, but those that one of the ways finds, which are the chunks of the nearest windows (`num_windows`) and the chunks with the
+largest keyword share (`num_keyword_chunks`). Each is then looked up in the other way too, so no score lacks a half. Of several questions a chunk has its best
+score.
+
+What is left out: chunks below the threshold, and chunks that share more than 40 % with a better one. Chunks overlap, so without this rule the second best
+result is mostly the first one over again. The same passage in two stores is one.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
 MAX_SHARED = 0.4
+_K1 = 1.2
+_B = 0.75
 _FEWEST_CANDIDATES = 10
 """Candidates are looked for as if for so many results at least: the best result of one is rarely that of both."""
 _WINDOWS_PER_RESULT = 12
@@ -54,6 +73,14 @@ class WindowHit:
     window: tuple[int, int]
     similarity: float
     """Cosine, -1 to 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Postings:
+    """The chunks of a store that have a word, by their numbers there, and how clearly each speaks of it."""
+
+    numbers: NDArray[np.uint32]
+    covers: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +123,19 @@ def num_keyword_chunks(max_num_results: int) -> int:
 def term_weight(num_chunks: int, num_with_term: int) -> float:
     """What a word of the question counts: the more, the fewer chunks have it. Never negative, not even for a word that all have."""
     return math.log(1 + (num_chunks - num_with_term + 0.5) / (num_with_term + 0.5))
+
+
+def cover(num_times: Floats, relative_lengths: Floats) -> Floats:
+    """How clearly chunks speak of a word that they have so often, 0 to 1: the oftener and the shorter, the clearer. A number for each chunk."""
+    return num_times / (num_times + _K1 * (1 - _B + _B * relative_lengths))
+
+
+def keyword_shares(words: Sequence[Postings], weights: Sequence[float], num_numbers: int) -> Floats:
+    """The keyword share of every chunk of a store, by its number, which is below `num_numbers`. `words` are the question's, each with its weight."""
+    shares = np.zeros(num_numbers)
+    for word, weight in zip(words, weights, strict=True):
+        shares[word.numbers] += weight * word.covers
+    return shares / (sum(weights) or 1.0)
 
 
 def score(candidate: Candidate, weights: Weights) -> float:

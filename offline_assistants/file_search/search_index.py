@@ -31,7 +31,7 @@ class Question:
 class SearchIndex:
     """Both indexes in `path`, which belongs to one process at a time. Use as an async context manager, in one event loop."""
 
-    def __init__(self, path: Path, *, max_exact_windows: int = 100_000) -> None:
+    def __init__(self, path: Path, *, max_exact_windows: int = 150_000) -> None:
         self.vectors = ChromaIndex(path, max_exact_windows=max_exact_windows)
         self.keywords = KeywordIndex(path / "keywords")
 

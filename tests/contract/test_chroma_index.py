@@ -287,7 +287,7 @@ async def test_a_store_that_was_deleted_can_be_made_anew_with_another_model(inde
 
 
 async def test_memory_is_bounded(tmp_path: Path):
-    async with ChromaIndex(tmp_path, max_memory_bytes=50_000) as index:
+    async with ChromaIndex(tmp_path, max_memory_bytes=15_000) as index:
         for store in ("vs_one", "vs_two", "vs_three"):
             await index.add(store, "file-a", windows(*range(60)))
 

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from offline_assistants.file_search.ranking import Candidate, Place, Weights, num_keyword_chunks, num_windows, rank, score, term_weight
+from offline_assistants.file_search.ranking import (
+    Candidate,
+    Place,
+    Postings,
+    Weights,
+    cover,
+    keyword_shares,
+    num_keyword_chunks,
+    num_windows,
+    rank,
+    score,
+    term_weight,
+)
 
 
 def candidate(file_id: str, chunk: int, similarity: float, share: float = 0.0, *, store: str = "vs_one", window: tuple[int, int] = (0, 10)) -> Candidate:
@@ -81,3 +94,21 @@ def test_there_are_more_candidates_than_results():
 
 def test_a_rare_word_weighs_more_and_one_that_all_chunks_have_still_something():
     assert term_weight(1000, 1) > term_weight(1000, 100) > term_weight(1000, 1000) > 0
+
+
+def test_the_example_that_the_file_gives_is_true():
+    weights = [term_weight(1000, 9), term_weight(1000, 99)]
+    lease, notice = Postings(np.array([7], dtype=np.uint32), cover(np.array([1.0]), np.array([1.0]))), Postings(np.zeros(0, dtype=np.uint32), np.zeros(0))
+
+    shares = keyword_shares([lease, notice], weights, 10)
+
+    assert [round(weight, 1) for weight in weights] == [4.7, 2.3]
+    assert round(float(shares[7]), 2) == 0.30
+    assert score(candidate("file-a", 0, 0.6, float(shares[7])), Weights()) == pytest.approx(0.45, abs=0.005)
+
+
+def test_a_word_is_covered_more_clearly_by_more_places_and_by_a_shorter_chunk():
+    covers = cover(np.array([1.0, 2.0, 9.0, 2.0, 0.0]), np.array([1.0, 1.0, 1.0, 0.5, 1.0]))
+
+    assert covers[4] == 0 < covers[0] < covers[1] < covers[2] < 1
+    assert covers[1] < covers[3]
