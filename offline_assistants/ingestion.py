@@ -148,6 +148,8 @@ class Ingestion:
         self._retry_after_s = retry_after_s
         self._queue = KeyQueue()
         self._indexing = asyncio.Lock()
+        self._shares_done: dict[str, float] = {}
+        """Of files that workers are at, by key."""
         self._workers: list[asyncio.Task[None]] = []
         self._warming: asyncio.Task[None] | None = None
         self._dropping_leftovers: asyncio.Task[None] | None = None
@@ -258,11 +260,17 @@ class Ingestion:
         self.start(plan)
         return committed[plan.adding]
 
+    def files_at_work(self, store_id: str) -> dict[str, float]:
+        """The files of a vector store that are being read, each with the share of its text that is embedded: 0 to 1."""
+        keys = {key: share for key, share in self._shares_done.items() if key.startswith(f"{store_id}/")}
+        return {key.removeprefix(f"{store_id}/"): share for key, share in keys.items()}
+
     # ── Working ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _work(self) -> None:
         while True:
             key = await self._queue.take()
+            self._shares_done[key] = 0.0
             try:
                 await self._settle(key)
             except StoreError as error:
@@ -272,6 +280,7 @@ class Ingestion:
                 log.exception("%s stays in progress and is tried again in %g s", key, self._retry_after_s)
                 await self._pause(key)
             finally:
+                self._shares_done.pop(key, None)
                 self._queue.done(key)
 
     async def _pause(self, key: str) -> None:
@@ -307,7 +316,7 @@ class Ingestion:
         )
         if len(chunks) * (limits.max_chunk_size_tokens - limits.chunk_overlap_tokens) > MAX_SEARCHED_TOKENS:
             raise InvalidFile(f"The file has more than {MAX_SEARCHED_TOKENS:,} tokens, which is the limit. Split it into several files.")
-        await self._keep(row, _Indexable(document, chunks, await self._windows(document, chunks), await self._documents.model_name()))
+        await self._keep(row, _Indexable(document, chunks, await self._windows(row.key, document, chunks), await self._documents.model_name()))
 
     async def _document(self, row: VectorStoreFile) -> ParsedDocument:
         """The text that is kept of a file that was indexed before; else what its parser makes of it."""
@@ -315,7 +324,7 @@ class Ingestion:
             return canonical_text.load(await self._blobs.read(row.text_digest))
         return await self._documents.parse(row.filename, await self._content(row))
 
-    async def _windows(self, document: ParsedDocument, chunks: Sequence[Chunk]) -> list[IndexedWindow]:
+    async def _windows(self, key: str, document: ParsedDocument, chunks: Sequence[Chunk]) -> list[IndexedWindow]:
         """Each window is embedded once, however many chunks it lies in. Vectors are kept as 32-bit numbers: a book has tens of thousands."""
         spans = sorted({window for chunk in chunks for window in chunk.windows}, key=lambda span: span[1] - span[0])
         vectors: dict[tuple[int, int], array[float]] = {}
@@ -323,6 +332,7 @@ class Ingestion:
             batch = spans[first : first + EMBEDDED_AT_ONCE]
             embedded = await self._documents.embed([embedded_text(document, start, end) for start, end in batch])
             vectors.update((span, array("f", vector)) for span, vector in zip(batch, embedded, strict=True))
+            self._shares_done[key] = len(vectors) / len(spans)
         return [IndexedWindow(number, chunk.start, chunk.end, *window, vectors[window]) for number, chunk in enumerate(chunks) for window in chunk.windows]
 
     async def _content(self, row: VectorStoreFile) -> bytes:

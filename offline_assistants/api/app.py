@@ -16,6 +16,7 @@ from offline_assistants.api import (
     embeddings,
     faults,
     files,
+    indexing_progress,
     messages,
     models,
     network,
@@ -32,7 +33,23 @@ from offline_assistants.api.openapi import describe
 from offline_assistants.api.parts import Parts
 from offline_assistants.outbound import OutboundAttempts
 
-_ROUTES = (assistants, runs, messages, threads, files, uploads, vector_stores, models, chat_completions, completions, embeddings, network, admin, playground)
+_ROUTES = (
+    assistants,
+    runs,
+    messages,
+    threads,
+    files,
+    uploads,
+    vector_stores,
+    indexing_progress,
+    models,
+    chat_completions,
+    completions,
+    embeddings,
+    network,
+    admin,
+    playground,
+)
 ROUTERS = tuple(module.router for module in _ROUTES)
 
 

@@ -49,7 +49,7 @@ class Operation:
     is_content: bool = False
     """The bytes of a file."""
     streams: bool = False
-    """Answers with events when the body says `stream: true`."""
+    """Answers with events when the body, or the query of a GET, says `stream: true`."""
     is_extension: bool = False
 
 
@@ -101,6 +101,14 @@ _EVENT: Schema = {
 }
 _ATTRIBUTES: Schema = {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}}
 _FOUND = _closed(file_id=_STRING, filename=_STRING, score={"type": "number"}, attributes=_ATTRIBUTES, content=_list_of(_TEXT))
+_COUNTS = _closed(**{name: {"type": "integer"} for name in ("in_progress", "completed", "failed", "cancelled", "total")})
+_PROGRESS = _closed(
+    object=_const("vector_store.progress"),
+    id=_STRING,
+    status={"enum": ["in_progress", "completed", "expired"]},
+    file_counts=_COUNTS,
+    files_at_work=_list_of(_closed(id=_STRING, share_done={"type": "number", "description": "How much of its text is embedded, 0 to 1."})),
+)
 _CALLED = _closed(name=_STRING, arguments=_STRING)
 _BREAKPOINT: Schema = {"type": "object", "properties": {"mode": {}}}
 _PART: Schema = {
@@ -204,6 +212,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "GET /v1/vector_stores/{vector_store_id}": Operation(name="getVectorStore", one=VectorStore),
     "POST /v1/vector_stores/{vector_store_id}": Operation(name="modifyVectorStore", one=VectorStore),
     "DELETE /v1/vector_stores/{vector_store_id}": Operation(name="deleteVectorStore", deleted="vector_store.deleted"),
+    "GET /v1/vector_stores/{vector_store_id}/progress": Operation(name="getVectorStoreProgress", schema=_PROGRESS, streams=True, is_extension=True),
     "POST /v1/vector_stores/{vector_store_id}/reindex": Operation(name="reindexVectorStore", one=VectorStore, is_extension=True),
     "POST /v1/vector_stores/{vector_store_id}/search": Operation(
         name="searchVectorStore", schema=_search_page("vector_store.search_results.page", _FOUND, search_query=_list_of(_STRING))

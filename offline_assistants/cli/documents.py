@@ -17,6 +17,8 @@ from offline_assistants.errors import OfflineAssistantsError
 
 INDEXING_POLL_S = 0.1
 UPLOAD_TIMEOUT_S = 600
+FILES_IN_BATCH = 500
+"""As many as the hosted API took at once."""
 
 
 class _Watched(io.FileIO):
@@ -52,22 +54,32 @@ async def upload(client: httpx.AsyncClient, path: Path, *, purpose: str = "assis
 
 
 async def add_documents(client: httpx.AsyncClient, store_id: str, paths: Sequence[Path]) -> int:
-    """Upload, index, wait. How many failed; why is said on stderr."""
+    """Upload, index, wait. How many failed; why is said on stderr. Whoever leaves meanwhile (Ctrl-C) cancels what is not done."""
     path_of, num_refused = dict[str, Path](), 0
     for path in paths:
         try:
-            file = await upload(client, path)
-            answered(await client.post(f"/v1/vector_stores/{store_id}/files", json={"file_id": file["id"]}))
-            path_of[file["id"]] = path
+            path_of[(await upload(client, path))["id"]] = path
         except OfflineAssistantsError as refused:  # the others are no worse for it
             remark(f"{path}: {refused.message}")
             num_refused += 1
-    await wait_until_indexed(client, store_id, f"indexing {paths[0].name if len(paths) == 1 else ''}".strip())
+    batch_ids = await _in_batches(client, store_id, list(path_of))
+    try:
+        await wait_until_indexed(client, store_id, f"indexing {paths[0].name if len(paths) == 1 else ''}".strip())
+    except asyncio.CancelledError:
+        for batch_id in batch_ids:
+            await client.post(f"/v1/vector_stores/{store_id}/file_batches/{batch_id}/cancel")
+        raise
     failed = [each async for each in listed(client, f"/v1/vector_stores/{store_id}/files") if each["id"] in path_of and each["status"] != "completed"]
     for each in failed:
         error: dict[str, Any] = each["last_error"] or {"message": each["status"]}
         remark(f"{path_of[each['id']]}: {error['message']}")
     return num_refused + len(failed)
+
+
+async def _in_batches(client: httpx.AsyncClient, store_id: str, file_ids: Sequence[str]) -> list[str]:
+    """Put files into a vector store; the batches that can be cancelled."""
+    parts = [file_ids[first : first + FILES_IN_BATCH] for first in range(0, len(file_ids), FILES_IN_BATCH)]
+    return [answered(await client.post(f"/v1/vector_stores/{store_id}/file_batches", json={"file_ids": part}))["id"] for part in parts]
 
 
 async def wait_until_indexed(client: httpx.AsyncClient, store_id: str, what: str) -> dict[str, Any]:

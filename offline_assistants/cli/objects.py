@@ -143,6 +143,24 @@ def create_files(
     asyncio.run(run())
 
 
+@vector_stores.command("add", epilog=examples("vector-stores add vs_abc annex.pdf"))
+@of_server
+def add_to_vector_store(
+    vector_store_id: Annotated[str, typer.Argument(metavar="ID", help="As `list` shows it.")],
+    paths: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Documents to put into it.")],
+) -> None:
+    """Put documents into a vector store and wait until they can be searched. Ctrl-C cancels those that are not done."""
+    check_readable(paths)
+
+    async def run() -> int:
+        async with client_of_server(is_working=True) as client:
+            answered(await client.get(f"/v1/vector_stores/{quote(vector_store_id, safe='')}"))
+            return await add_documents(client, vector_store_id, paths)
+
+    if asyncio.run(run()):
+        raise SystemExit(1)
+
+
 @vector_stores.command("create", epilog=examples("vector-stores create contracts lease.pdf annex.pdf"))
 @of_server
 def create_vector_store(

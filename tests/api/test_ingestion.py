@@ -7,6 +7,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx
 import openai
 import pytest
 
@@ -34,6 +36,7 @@ from offline_assistants.store.duckdb_store import DuckDBStore
 from offline_assistants.store.project_store import ProjectStore
 from offline_assistants.testing.hash_documents import HashDocuments
 from tests.api.conftest import LiveServer
+from tests.command_line import begin, command
 
 GIB = 2**30
 TEXT = b"The llama paddock is closed in winter."
@@ -68,8 +71,8 @@ def server(tmp_path: Path, documents: SlowDocuments) -> Iterator[LiveServer]:
     live.stop()
 
 
-def wait_until(is_so: Callable[[], bool]) -> None:
-    end = time.monotonic() + 10
+def wait_until(is_so: Callable[[], bool], *, timeout_s: float = 10) -> None:
+    end = time.monotonic() + timeout_s
     while not is_so():
         assert time.monotonic() < end, "it never came to be"
         time.sleep(0.02)
@@ -215,6 +218,75 @@ def test_a_cancelled_batch_leaves_its_files_unread(client: openai.OpenAI, docume
     assert client.vector_stores.files.retrieve(file_id, vector_store_id=store_id).status == "cancelled"
     assert counts_of(client.vector_stores.retrieve(store_id)) == {"cancelled": 2, "completed": 1, "total": 3}
     assert {result.file_id for result in client.vector_stores.search(store_id, query="llama").data} <= {control.id}
+
+
+def test_progress_is_told_as_events_until_all_is_done(client: openai.OpenAI, documents: SlowDocuments) -> None:
+    store_id, file_id = upload_while_parsing_waits(client, documents)
+    client.vector_stores.file_batches.create(store_id, file_ids=[file_id, upload(client, b"Second.", "second.txt")])
+    wait_until(lambda: documents.num_begun == 2)
+
+    with httpx.stream("GET", f"{client.base_url}vector_stores/{store_id}/progress", params={"stream": True}) as response:
+        lines = response.iter_lines()
+        first = [next(lines) for _ in range(3)]
+        documents.may_parse.set()
+        rest = list(lines)
+
+    told = json.loads(first[1].removeprefix("data: "))
+    last = json.loads([line for line in rest if line.startswith("data: {")][-1].removeprefix("data: "))
+    assert (first[0], rest[-3:]) == ("event: vector_store.progress", ["event: done", "data: [DONE]", ""])
+    assert told["status"] == "in_progress"
+    assert told["file_counts"]["in_progress"] == 2
+    assert {"id": file_id, "share_done": 0.0} in told["files_at_work"]
+    assert last["status"] == "completed"
+    assert (last["file_counts"]["completed"], last["files_at_work"]) == (2, [])
+
+
+def test_progress_ends_when_what_is_left_is_cancelled(client: openai.OpenAI, documents: SlowDocuments) -> None:
+    store_id, file_id = upload_while_parsing_waits(client, documents)
+    batch = client.vector_stores.file_batches.create(store_id, file_ids=[file_id])
+
+    with httpx.stream("GET", f"{client.base_url}vector_stores/{store_id}/progress", params={"stream": True}) as response:
+        client.vector_stores.file_batches.cancel(batch.id, vector_store_id=store_id)
+        said = [line for line in response.iter_lines() if line.startswith("data: ")]
+
+    assert json.loads(said[-2].removeprefix("data: "))["file_counts"]["cancelled"] == 1
+    assert said[-1] == "data: [DONE]"
+
+
+@pytest.mark.timeout(120)
+def test_whoever_leaves_the_command_cancels_what_is_not_indexed(client: openai.OpenAI, server: LiveServer, documents: SlowDocuments, tmp_path: Path) -> None:
+    store_id, _ = upload_while_parsing_waits(client, documents)
+    (tmp_path / "slow.txt").write_bytes(TEXT)
+
+    with begin("vector-stores", "add", store_id, tmp_path / "slow.txt", "--data-dir", server.data_dir) as adding:
+        wait_until(lambda: documents.num_begun == 1, timeout_s=60)
+        adding.send_signal(signal.SIGINT)
+        adding.communicate(timeout=30)
+
+    assert adding.returncode not in (None, 0)
+    assert counts_of(client.vector_stores.retrieve(store_id)) == {"cancelled": 1, "total": 1}
+
+
+@pytest.mark.timeout(90)
+def test_documents_are_added_to_a_store_by_command(client: openai.OpenAI, server: LiveServer, tmp_path: Path) -> None:
+    store_id = client.vector_stores.create().id
+    (tmp_path / "paddock.txt").write_bytes(TEXT)
+
+    added = command("vector-stores", "add", store_id, tmp_path / "paddock.txt", "--data-dir", server.data_dir)
+    unknown = command("vector-stores", "add", "vs_nobody", tmp_path / "paddock.txt", "--data-dir", server.data_dir)
+
+    assert (added.returncode, counts_of(client.vector_stores.retrieve(store_id))) == (0, {"completed": 1, "total": 1})
+    assert (unknown.returncode, "vs_nobody" in unknown.stderr) == (1, True)
+
+
+def test_progress_of_a_store_is_told_once_and_of_an_unknown_one_not_at_all(client: openai.OpenAI) -> None:
+    store_id = client.vector_stores.create().id
+
+    now = httpx.get(f"{client.base_url}vector_stores/{store_id}/progress").raise_for_status().json()
+    unknown = httpx.get(f"{client.base_url}vector_stores/vs_nobody/progress", params={"stream": True})
+
+    assert (now["object"], now["status"], now["file_counts"]["total"]) == ("vector_store.progress", "completed", 0)
+    assert unknown.status_code == 404
 
 
 def test_a_completed_batch_cannot_be_cancelled(client: openai.OpenAI) -> None:
