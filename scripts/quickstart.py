@@ -62,7 +62,7 @@ def show_and_stay(port: int) -> int:
     else:
         sys.exit(f"Port {port} is taken by {command} (process {pid or 'unknown'}). Choose another:  scripts/quickstart --port {free_port()}")
     status = show_demo(port)
-    print(f"\nThe server keeps running at http://127.0.0.1:{port}/v1\nStop it with:  kill {pid}{log}")
+    print(f"\nThe server keeps running at http://127.0.0.1:{port}/v1\nThe page:      http://127.0.0.1:{port}/\nStop it with:  kill {pid}{log}")
     return status
 
 

@@ -10,6 +10,7 @@ import typer
 from pydantic import ValidationError
 
 from offline_assistants import __version__
+from offline_assistants.cli.bench import measure_model
 from offline_assistants.cli.chat import chat
 from offline_assistants.cli.doctor import examine
 from offline_assistants.cli.keys import keys
@@ -70,6 +71,7 @@ def build_app() -> typer.Typer:
         ),
     )(of_server(chat))
     app.command("ps", epilog=examples("ps", "ps --json"))(of_server(list_loaded))
+    app.command("bench", epilog=examples("bench", "bench -m qwen3-4b", "bench --json"))(of_server(measure_model))
     app.command("open", epilog=examples("open"))(of_server(open_page))
     app.command("import", epilog=examples("import backup.jsonl", "import threads.json --project team-a"))(of_server(import_objects))
     app.command("export", epilog=examples("export backup.jsonl", "export --project team-a --format parquet team-a"))(of_server(export_objects))

@@ -16,7 +16,7 @@ import httpx
 import typer
 
 from offline_assistants.cli.chat_view import ChatView
-from offline_assistants.cli.connection import answered, client_of_server
+from offline_assistants.cli.connection import answered, client_of_server, default_model
 from offline_assistants.cli.documents import add_documents, check_readable
 from offline_assistants.cli.terminal import remark, status
 from offline_assistants.errors import OfflineAssistantsError
@@ -187,7 +187,7 @@ async def _still_there(client: httpx.AsyncClient, talk: Talk) -> Talk:
 
 async def _assistant(client: httpx.AsyncClient, asked: Asked, store_id: str | None) -> dict[str, Any]:
     return {
-        "model": asked.model or await _default_model(client),
+        "model": asked.model or await default_model(client),
         "instructions": asked.instructions or (DOCUMENT_INSTRUCTIONS if asked.documents else None),
         "temperature": asked.temperature or 0,
         **_tools([], asked, store_id),
@@ -211,17 +211,6 @@ def _tools(before: list[dict[str, Any]], asked: Asked, store_id: str | None) -> 
     names |= {name for name, is_wanted in (("code_interpreter", asked.runs_code), ("file_search", asked.documents)) if is_wanted}
     resources = {"tool_resources": {"file_search": {"vector_store_ids": [store_id]}}} if "file_search" in names else {}
     return {"tools": [{"type": name} for name in sorted(names)], **resources}
-
-
-async def _default_model(client: httpx.AsyncClient) -> str:
-    hosted = await client.get("/v1/models/gpt-4o")
-    if hosted.is_success:
-        return "gpt-4o"
-    named = Settings().default_model
-    usable = [each["id"] for each in answered(await client.get("/v1/models"))["data"] if each["kind"] == "chat" and each["state"] != "damaged"]
-    if not usable:
-        answered(hosted)
-    return named or usable[0]
 
 
 # ── A turn ───────────────────────────────────────────────────────────────────────────────────────────────────────────

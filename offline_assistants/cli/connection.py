@@ -70,3 +70,15 @@ async def listed(client: httpx.AsyncClient, path: str) -> AsyncGenerator[dict[st
         if not page["has_more"]:
             return
         page = answered(await client.get(path, params={"limit": 100, "order": "asc", "after": page["last_id"]}))
+
+
+async def default_model(client: httpx.AsyncClient) -> str:
+    """The model that answers where none is named. Raises OfflineAssistantsError when there is none."""
+    hosted = await client.get("/v1/models/gpt-4o")
+    if hosted.is_success:
+        return "gpt-4o"
+    named = Settings().default_model
+    usable = [each["id"] for each in answered(await client.get("/v1/models"))["data"] if each["kind"] == "chat" and each["state"] != "damaged"]
+    if not usable:
+        answered(hosted)
+    return named or usable[0]

@@ -75,6 +75,7 @@ def test_what_cannot_be_done_is_one_sentence(tmp_path: Path, arguments: tuple[st
 def test_a_chat_with_the_starter_model_reads_a_document_and_ends(shared_server: ServerProcess, tmp_path: Path) -> None:
     (tmp_path / "notes.md").write_text("The lighthouse of Brunn was built in 1911 by Ada Holm. It stands on a red rock beside the harbour.")
 
-    told = command("chat", "When was the lighthouse of Brunn built?", "-f", tmp_path / "notes.md", "-n", "256", "--data-dir", shared_server.data_dir)
+    question = ("chat", "When was the lighthouse of Brunn built?", "-f", tmp_path / "notes.md", "-n", "256")
+    told = command(*question, "--data-dir", shared_server.data_dir, timeout_s=160)
 
     assert (told.returncode, bool(told.stdout.strip()), "file_search found notes.md" in told.stderr) == (0, True, True), told.stderr

@@ -112,6 +112,16 @@ def test_a_server_that_ends_meanwhile_is_named(server: LiveServer, engine: Scrip
     assert (talking.returncode, said.startswith("error: "), "Traceback" in said) == (1, True, False), said
 
 
+def test_a_model_is_measured(server: LiveServer, engine: ScriptedEngine) -> None:
+    for _ in range(7):
+        engine.will_say("one two three four")
+
+    told = json.loads(command("bench", "-m", "scripted", "--json", "--data-dir", server.data_dir).stdout)
+
+    assert (told["model"], [figure["unit"] for figure in told["figures"]]) == ("scripted", ["s", "tokens/s", "tokens/s", "tokens/s"])
+    assert all(figure["value"] > 0 for figure in told["figures"])
+
+
 def test_without_a_server_a_command_brings_its_own(tmp_path: Path, note: Path) -> None:
     made = command("files", "create", note, "--data-dir", tmp_path / "data")
     listed = command("files", "list", "--json", "--data-dir", tmp_path / "data")
