@@ -13,7 +13,6 @@ import sqlite3
 import statistics
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+from bench_child import START_TIMEOUT_S, child_server
 
 from offline_assistants.bootstrap import build_app
 from offline_assistants.domain.objects import Message, Text, TextPart, Thread
@@ -34,7 +34,6 @@ from offline_assistants.testing.hash_documents import HashDocuments
 from offline_assistants.testing.scripted_engine import ScriptedEngine
 from offline_assistants.testing.scripted_sandbox import ScriptedSandbox
 
-START_TIMEOUT_S = 60
 ROUNDS = 5
 """Of each of two that are compared, in turn, so that what else the machine does meets both."""
 ROUND_S = 1.5
@@ -152,18 +151,8 @@ class _Server:
 
 @contextmanager
 def _serving(kind: str, *, num_messages: int = 0) -> Iterator[_Server]:
-    with tempfile.TemporaryDirectory(prefix="offline-assistants-bench-", ignore_cleanup_errors=True) as folder:
-        command = [sys.executable, __file__, "serve", kind, folder, str(num_messages)]
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True)
-        assert process.stdin and process.stdout
-        try:
-            line = process.stdout.readline()
-            if not line:
-                raise RuntimeError("the server did not come up")
-            yield _Server(process, int(line))
-        finally:
-            process.stdin.close()
-            process.wait(START_TIMEOUT_S)
+    with child_server(__file__, lambda folder: ["serve", kind, folder, str(num_messages)]) as (process, port):
+        yield _Server(process, port)
 
 
 async def _serve(kind: str, folder: Path, num_messages: int) -> None:

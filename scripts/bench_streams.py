@@ -13,7 +13,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import urllib.request
@@ -23,6 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from bench_child import START_TIMEOUT_S, child_server
+
 from offline_assistants.bootstrap import build_app
 from offline_assistants.server import listen, serve
 from offline_assistants.settings import Settings
@@ -31,7 +32,6 @@ from offline_assistants.testing.scripted_engine import ScriptedEngine
 from offline_assistants.testing.scripted_sandbox import ScriptedSandbox
 
 WATCH_S = 0.002
-START_TIMEOUT_S = 60
 READ_BYTES = 1 << 18
 EVENT = b"event: "
 CONTEXT_TOKENS = 1 << 20
@@ -136,19 +136,8 @@ class _Server:
 
 @contextmanager
 def _serving(*options: str) -> Iterator[_Server]:
-    with tempfile.TemporaryDirectory(prefix="offline-assistants-bench-", ignore_cleanup_errors=True) as folder:
-        process = subprocess.Popen(
-            [sys.executable, __file__, folder, *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
-        )
-        assert process.stdin and process.stdout
-        try:
-            line = process.stdout.readline()
-            if not line:
-                raise RuntimeError("the server did not come up")
-            yield _Server(process, int(line))
-        finally:
-            process.stdin.close()
-            process.wait(START_TIMEOUT_S)
+    with child_server(__file__, lambda folder: [folder, *options]) as (process, port):
+        yield _Server(process, port)
 
 
 # ── The server ───────────────────────────────────────────────────────────────────────────────────────────────────────

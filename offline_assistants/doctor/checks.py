@@ -30,7 +30,10 @@ CHILD_TIMEOUT_S = 120
 BUILT_AT = 1_767_225_600
 """2026-01-01: no clock that is right says less."""
 _ENGINE_CODE = "import llama_cpp; print(llama_cpp.__version__); print(llama_cpp.llama_print_system_info().decode())"
-_DOCKER = "sudo systemctl start docker   # or install it: sudo apt-get install docker.io"
+_DOCKER = (
+    "sudo systemctl start docker   # or install it: sudo apt-get install docker.io; "
+    "or without Docker: sudo apt-get install bubblewrap && offline-assistants sandbox import FILE, with what `sandbox export FILE` wrote elsewhere"
+)
 _FAST = {"x86_64": ("avx2", "fma", "f16c"), "aarch64": ("asimd", "asimddp")}
 """Without these a model computes many times slower."""
 

@@ -36,7 +36,7 @@ async def check_egress(settings: Settings) -> Finding:
             async with _watched_children() as remote:
                 done = await _live(private)
         ours = {each.address for each in attempts.newest()} | remote
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as deliberate, contextlib.suppress(OSError):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as deliberate, contextlib.suppress(OSError):  # without a route it fails, after it was seen
             deliberate.connect(NOBODY)
         is_blind = not any(each.address.startswith(NOBODY[0]) for each in attempts.newest())
     finally:
@@ -105,7 +105,7 @@ def remote_addresses(process_ids: list[int], proc: Path = Path("/proc")) -> set[
 
 def _connections(path: Path, size: int) -> Iterator[tuple[str, str]]:
     """Each remote address in a table of the kernel, with its socket's inode. Words of four bytes are written in the machine's own order."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError):  # a kernel without IPv6 has no such table
         for line in path.read_text().splitlines()[1:]:
             parts = line.split()
             host = parts[2].partition(":")[0]
@@ -116,9 +116,9 @@ def _connections(path: Path, size: int) -> Iterator[tuple[str, str]]:
 
 
 def _sockets(folder: Path) -> Iterator[str]:
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError):  # the process has ended
         for each in folder.iterdir():
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):  # it was closed
                 target = str(each.readlink())
                 if target.startswith("socket:["):
                     yield target[8:-1]
@@ -126,9 +126,9 @@ def _sockets(folder: Path) -> Iterator[str]:
 
 def _descendants(process_id: int, proc: Path = Path("/proc")) -> list[int]:
     found: list[int] = []
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError):  # the process has ended
         for thread in (proc / str(process_id) / "task").iterdir():
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):  # the thread has
                 children = [int(each) for each in (thread / "children").read_text().split()]
                 found += [each for child in children for each in (child, *_descendants(child, proc))]
     return found

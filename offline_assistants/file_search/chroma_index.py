@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
-import re
 import shutil
 import sqlite3
 from collections import OrderedDict
@@ -32,6 +31,7 @@ import numpy as np
 from offline_assistants.errors import EmbeddingModelChanged, SearchError
 from offline_assistants.file_search.exact_vectors import BYTES_BESIDE_VECTOR, ChunkSpan, FileVectors, Span, StoreVectors, Vectors, products
 from offline_assistants.file_search.ranking import Place, WindowHit
+from offline_assistants.file_search.safe_ids import SAFE_ID
 
 T = TypeVar("T")
 
@@ -46,8 +46,6 @@ _READ_AT_ONCE = 10_000
 _MODEL = "embedding_model"
 _ERROR_CHARS = 200
 """Some of Chroma's errors hold the vectors that they are about."""
-_SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,200}[A-Za-z0-9]")
-"""What Chroma takes as a collection's name, and what is safe in a marker's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +185,7 @@ class ChromaIndex:
     # ── In memory ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _nearest(self, vector_store_id: str, vector: Vectors, limit: int, file_ids: Collection[str] | None, model: str) -> list[list[WindowHit]]:
-        if not _SAFE_ID.fullmatch(vector_store_id):
+        if not SAFE_ID.fullmatch(vector_store_id):
             return []
         kept = self._in_memory.get(vector_store_id)
         if kept is None:
@@ -298,7 +296,7 @@ class ChromaIndex:
         return self._path / "incoming"
 
     def _marker(self, vector_store_id: str, file_id: str) -> Path:
-        if not (_SAFE_ID.fullmatch(vector_store_id) and _SAFE_ID.fullmatch(file_id)):
+        if not (SAFE_ID.fullmatch(vector_store_id) and SAFE_ID.fullmatch(file_id)):
             raise SearchError(f"{vector_store_id!r} or {file_id!r} is no id that the search index can hold.")
         return self._markers / f"{vector_store_id}~{file_id}"
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import sqlite3
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
@@ -26,6 +25,7 @@ from numpy.typing import NDArray
 from offline_assistants.errors import SearchError, StoreFull
 from offline_assistants.file_search.keyword_postings import PLACES_TABLE, WordsInMemory
 from offline_assistants.file_search.ranking import Floats, Place, keyword_shares, term_weight
+from offline_assistants.file_search.safe_ids import SAFE_ID
 from offline_assistants.file_search.terms import TERM_PUNCTUATION
 
 T = TypeVar("T")
@@ -33,7 +33,6 @@ T = TypeVar("T")
 _OPEN_STORES = 32
 """Connections that each thread keeps; opening one takes under a millisecond."""
 _TIDY_AFTER_S = 2.0
-_SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,200}[A-Za-z0-9]")
 
 _SCHEMA = f"""
     CREATE TABLE IF NOT EXISTS file (number INTEGER PRIMARY KEY, file_id TEXT NOT NULL UNIQUE);
@@ -351,7 +350,7 @@ class _Thread:
 
 
 def _store_file(path: Path, vector_store_id: str) -> Path:
-    if not _SAFE_ID.fullmatch(vector_store_id):
+    if not SAFE_ID.fullmatch(vector_store_id):
         raise SearchError(f"{vector_store_id!r} is no id that the keyword index can hold.")
     return path / f"{vector_store_id}.sqlite"
 

@@ -169,7 +169,7 @@ def test_an_engine_that_does_not_run(patient: Patient, tmp_path: Path, program: 
 def test_no_docker(patient: Patient) -> None:
     [found] = faults(checks.check_sandbox(with_settings(patient, docker_host="unix:///nowhere/docker.sock")))
 
-    assert (found.level, "docker" in str(found.cure)) == ("warn", True)
+    assert (found.level, "docker" in str(found.cure), "apt-get install bubblewrap" in str(found.cure)) == ("warn", True, True)
 
 
 def test_a_check_that_breaks_is_a_finding_too() -> None:
