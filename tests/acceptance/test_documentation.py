@@ -31,7 +31,7 @@ NOT_COMMANDS = {
     "offline_assistants/": "the tree of files: tests/test_house_rules.py compares it with the disk",
     "cli": "the layers: import-linter checks them",
     "stateDiagram-v2": "the states of a run: tests/test_house_rules.py compares it with the table",
-    "┌───": "a drawing of the way from a token to a byte",
+    "server process, event loop": "a drawing of the way from a token to a byte",
     "──── a cited answer": "what scripts/demo.py printed; tests/acceptance/test_main_job.py does the same and asserts what came",
     "def test_a_stream_tells": "how a test looks; its like are in tests/api/test_streams.py",
 }
@@ -85,6 +85,7 @@ def workshop(tmp_path: Path) -> Path:
     page = Canvas(str(tmp_path / "lease.pdf"))
     page.drawString(72, 720, "The lease begins on 1 April 2024. The lease ends on 31 March 2027.")
     page.save()
+    (tmp_path / "error.log").write_text("disk full\n")
     (tmp_path / "your_program.py").write_text(YOUR_PROGRAM)
     return tmp_path
 
@@ -105,6 +106,8 @@ def test_a_block_does_what_it_says(block: Block, workshop: Path, shared_server: 
     program = ["bash", "-euo", "pipefail", "-c", shortened(text)] if block.language == "sh" else [sys.executable, "-W", "ignore", "-c", text]
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("OFFLINE_ASSISTANTS", "XDG"))}
     environment |= {"HOME": str(workshop), "PATH": f"{workshop}/.venv/bin:{os.environ['PATH']}", "PYTHONPATH": f"{ROOT}:{os.environ.get('PYTHONPATH', '')}"}
+    if "offline-assistants chat" in text:  # on the server that has its model in memory already
+        environment["OFFLINE_ASSISTANTS_DATA_DIR"] = str(shared_server.data_dir)
 
     done = subprocess.run(program, cwd=workshop, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=150, check=False)
 
