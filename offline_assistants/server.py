@@ -35,8 +35,7 @@ async def serve_until_stopped(settings: Settings) -> None:
         async with build_app(settings, outbound=OutboundAttempts().watch()) as opened:
             with _listen_locally(settings.admin_socket) as local:
                 shown = f"[{host}]" if ":" in host else host
-                print(f"offline-assistants serves on http://{shown}:{port}/v1", flush=True)  # noqa: T201 the one line that a person waits for
-                await serve(opened, [listener, local], log_level=settings.log_level)
+                await serve(opened, [listener, local], log_level=settings.log_level, announcement=f"offline-assistants serves on http://{shown}:{port}/v1")
     settings.admin_socket.unlink(missing_ok=True)
 
 
@@ -79,14 +78,17 @@ def _config(opened: OpenServer, log_level: str) -> uvicorn.Config:
     )
 
 
-async def serve(opened: OpenServer, sockets: list[socket.socket], *, log_level: str = "info") -> None:
-    """Answer on listening sockets until SIGINT or SIGTERM."""
+async def serve(opened: OpenServer, sockets: list[socket.socket], *, log_level: str = "info", announcement: str | None = None) -> None:
+    """Answer on listening sockets until SIGINT or SIGTERM. Who reads the announcement may send one."""
     # All that was loaded stays: looking through it again and again would stall every stream for a tenth of a second.
     gc.collect()
     gc.freeze()
     server = _Server(_config(opened, log_level))
     stopping = asyncio.create_task(_stop_on_signal(server, opened))
     try:
+        await asyncio.sleep(0)  # from here on signals are handled
+        if announcement is not None:
+            print(announcement, flush=True)  # noqa: T201 the one line that a person waits for
         await server.serve(sockets=sockets)
     finally:
         stopping.cancel()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from types import FrameType
 
 import httpx
 import typer
@@ -30,7 +29,7 @@ EXIT_CODES = "Exit codes: 0 done, 1 not done (stderr says why in one sentence), 
 
 def main() -> None:
     """Run the command line; an error of ours is one sentence and exit code 1, never a traceback."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whichever way a command is stopped, it tidies up
     try:
         build_app()(prog_name="offline-assistants")
     except OfflineAssistantsError as error:
@@ -40,11 +39,6 @@ def main() -> None:
         give_up(f"The server of {Settings().data_dir} did not answer to the end ({reason}). See in its log whether it was stopped, then repeat the command.")
     except ValidationError as error:
         give_up("; ".join(f"--{'-'.join(str(part).replace('_', '-') for part in each['loc'])}: {each['msg']}" for each in error.errors()))
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    """Whichever way a command is stopped, it tidies up."""
-    signal.raise_signal(signal.SIGINT)
 
 
 def build_app() -> typer.Typer:

@@ -104,6 +104,20 @@ def test_whoever_is_stopped_stops_the_run_too(server: LiveServer, engine: Script
     assert (talking.returncode, "Traceback" in said, run_statuses(client, server)) == (130, False, ["cancelled"])
 
 
+def test_a_command_in_the_background_of_a_script_can_be_stopped(server: LiveServer, engine: ScriptedEngine, client: openai.OpenAI) -> None:
+    engine.will_say("Once upon").then_wait()
+    shell = f"{' '.join(COMMAND)} chat Hello --data-dir {server.data_dir} < /dev/null & echo $!; wait $!"  # such a shell has it ignore Ctrl-C
+
+    with subprocess.Popen(["bash", "-c", shell], stdout=subprocess.PIPE, text=True) as talking:
+        assert talking.stdout
+        process_id = int(talking.stdout.readline())
+        assert talking.stdout.read(4) == "Once"
+        os.kill(process_id, signal.SIGTERM)
+        talking.wait(30)
+
+    assert (talking.returncode, run_statuses(client, server)) == (130, ["cancelled"])
+
+
 def test_a_run_that_a_killed_chat_left_behind_does_not_stop_the_next(server: LiveServer, engine: ScriptedEngine, client: openai.OpenAI) -> None:
     engine.will_say("Once upon").then_wait()
     engine.will_say("A time.")
