@@ -37,6 +37,7 @@ from offline_assistants.engine.aliased_engines import AliasedEngines
 from offline_assistants.engine.options import EngineOptions, LoraAdapter
 from offline_assistants.engine.pool import EnginePool
 from offline_assistants.engine.prefix_files import drop_prefixes
+from offline_assistants.engine.schema_check import SchemaCheck
 from offline_assistants.errors import OfflineAssistantsError, StoreError
 from offline_assistants.expiry import Expiry
 from offline_assistants.file_search.search_index import SearchIndex
@@ -112,7 +113,8 @@ async def build_app(
         documents = documents or await stack.enter_async_context(await _documents(settings, catalog))
         sandbox = sandbox or await stack.enter_async_context(_sandbox(settings, is_serving=is_serving))
         index = await stack.enter_async_context(SearchIndex(settings.data_dir / "vectors", max_exact_windows=settings.exact_search_windows))
-        parts = _join(settings, store=store, blobs=blobs, index=index, engines=engines, aliases=aliases, documents=documents, sandbox=sandbox)
+        schemas = stack.enter_context(SchemaCheck())
+        parts = _join(settings, store=store, blobs=blobs, index=index, engines=engines, aliases=aliases, schemas=schemas, documents=documents, sandbox=sandbox)
         stack.push_async_callback(parts.ingestion.close)
         stack.push_async_callback(parts.supervisor.close)
         stack.push_async_callback(parts.expiry.close)
@@ -136,6 +138,7 @@ def _join(
     index: SearchIndex,
     engines: Engines,
     aliases: ModelAliases,
+    schemas: SchemaCheck,
     documents: Documents,
     sandbox: Sandbox,
 ) -> Parts:
@@ -154,6 +157,7 @@ def _join(
         engines=engines,
         documents=documents,
         aliases=aliases,
+        schemas=schemas,
         sandbox=sandbox,
         ingestion=ingestion,
         uploads=uploads,

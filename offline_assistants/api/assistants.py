@@ -8,7 +8,7 @@ from fastapi import APIRouter, Response
 
 from offline_assistants.api.bodies import CheckedRoute
 from offline_assistants.api.ignored_parameters import ignored_header
-from offline_assistants.api.parts import Parts, PartsDep, deleted, page_of
+from offline_assistants.api.parts import Parts, PartsDep, deleted, functions_of, page_of
 from offline_assistants.api.requests import CreateAssistant, Limit, ModifyAssistant, Order
 from offline_assistants.api.resources import plan_resources
 from offline_assistants.domain.objects import Assistant
@@ -33,6 +33,7 @@ async def get_assistant(parts: Parts, assistant_id: str) -> Assistant:
 @router.post("")
 async def create_assistant(body: CreateAssistant, parts: PartsDep, response: Response) -> dict[str, Any]:
     await parts.check_model(body.model)
+    await parts.check_schemas(functions_of(body.tools), body.response_format)
     plan = await plan_resources(parts, body.tool_resources, tools=body.tools)
     assistant = Assistant(
         id=parts.ids.new("asst_"),
@@ -70,6 +71,7 @@ async def retrieve_assistant(assistant_id: str, parts: PartsDep) -> dict[str, An
 async def modify_assistant(assistant_id: str, body: ModifyAssistant, parts: PartsDep, response: Response) -> dict[str, Any]:
     if body.model is not None:
         await parts.check_model(body.model)
+    await parts.check_schemas(functions_of(body.tools or ()), body.response_format)
     fields = {name: getattr(body, name) for name in body.model_fields_set - {"tool_resources"}}
     # null sets a field back to what it is when nothing is said; a model there must be.
     fields |= {name: default for name, default in _DEFAULTS.items() if name in fields and fields[name] is None}

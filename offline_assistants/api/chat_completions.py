@@ -19,6 +19,7 @@ from offline_assistants.completions.chat_pictures import with_pictures
 from offline_assistants.completions.chat_prompt import chat_messages, chosen_tools, function_choice, stored_messages, tool_specs
 from offline_assistants.completions.generations import Generation, side_by_side
 from offline_assistants.domain.chat_completions import ChatCompletion
+from offline_assistants.domain.objects import FunctionDefinition
 from offline_assistants.errors import NotFound, RequestError
 from offline_assistants.ports import Chat, ModelInfo, ResponseFormat
 from offline_assistants.store.changes import Delete, Exists, Put, Update
@@ -35,6 +36,7 @@ async def create_chat_completion(body: CreateChatCompletion, request: Request, p
     _check(body)
     chat = _chat(body)
     model = await parts.engines.find(body.model)
+    await parts.check_schemas(_functions(body), body.response_format)
     if any(message.pictures for message in chat.messages):
         # Only a model that is loaded tells whether it sees.
         chat = await with_pictures(chat, await unless_client_leaves(request, parts.engines.load(model.model_id)))
@@ -118,6 +120,13 @@ def _chat(body: CreateChatCompletion) -> Chat:
         response_format=ResponseFormat.asked(body.response_format),
         reasoning_effort=body.reasoning_effort,
     )
+
+
+def _functions(body: CreateChatCompletion) -> dict[str, FunctionDefinition]:
+    """By where their parameters stand."""
+    if body.functions is not None and body.offers_functions:
+        return {f"functions[{number}].parameters": function for number, function in enumerate(body.functions)}
+    return {f"tools[{number}].function.parameters": tool.function for number, tool in enumerate(body.tools or ())}
 
 
 def _generations(parts: Parts, body: CreateChatCompletion, chat: Chat) -> Sequence[Generation]:

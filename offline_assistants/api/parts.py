@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
@@ -11,7 +11,8 @@ from fastapi import Depends, Request
 
 from offline_assistants.domain.ids import Clock, Ids
 from offline_assistants.domain.model_aliases import ModelAliases
-from offline_assistants.domain.objects import ApiObject
+from offline_assistants.domain.objects import ApiObject, FunctionDefinition, FunctionTool, JsonSchemaFormat, Tool
+from offline_assistants.engine.schema_check import SchemaCheck
 from offline_assistants.errors import ModelNotFound
 from offline_assistants.expiry import Expiry
 from offline_assistants.ingestion import Ingestion
@@ -37,6 +38,7 @@ class Parts:
     engines: Engines
     documents: Documents
     aliases: ModelAliases
+    schemas: SchemaCheck
     sandbox: Sandbox
     ingestion: Ingestion
     uploads: Uploads
@@ -60,6 +62,13 @@ class Parts:
         """Raises ModelNotFound, naming the models there are."""
         await self.engines.find(model)
 
+    async def check_schemas(self, functions: Mapping[str, FunctionDefinition], response_format: object) -> None:
+        """Raises RequestError for a schema that no answer could be held to. `functions`: by where their parameters stand in the request."""
+        for param, function in functions.items():
+            await self.schemas.check_function(function.name, function.parameters, param=param)
+        if isinstance(response_format, JsonSchemaFormat):
+            await self.schemas.check_answer(response_format.json_schema.name, response_format.json_schema.json_schema)
+
     async def find_embedder(self, model: str) -> ModelInfo:
         """The embedding model that answers to this name. Raises ModelNotFound, naming the one there is."""
         known, alias = await self.documents.list_models(), self.aliases.find(model)
@@ -68,6 +77,11 @@ class Parts:
             if wanted in (None, each.model_id):
                 return each
         raise ModelNotFound.named(model, [each.model_id for each in known])
+
+
+def functions_of(tools: Iterable[Tool]) -> dict[str, FunctionDefinition]:
+    """The functions among the tools of an assistant or run, by where their parameters stand."""
+    return {f"tools[{number}].function.parameters": tool.function for number, tool in enumerate(tools) if isinstance(tool, FunctionTool)}
 
 
 def _parts(request: Request) -> Parts:

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Response
 from offline_assistants.api.assistants import get_assistant
 from offline_assistants.api.bodies import CheckedRoute
 from offline_assistants.api.ignored_parameters import ignored_header
-from offline_assistants.api.parts import Parts, PartsDep, page_of, page_of_wires
+from offline_assistants.api.parts import Parts, PartsDep, functions_of, page_of, page_of_wires
 from offline_assistants.api.requests import CreateMessage, CreateRun, CreateThreadAndRun, Include, Limit, ModifyMetadata, Order, RunOptions, SubmitToolOutputs
 from offline_assistants.api.resources import plan_resources
 from offline_assistants.api.sse import stream_response
@@ -53,6 +53,7 @@ async def _new_run(parts: Parts, thread_id: str, body: RunOptions, resources: To
     assistant = await get_assistant(parts, body.assistant_id)
     model = body.model or assistant.model
     answering = await parts.engines.find(model)
+    await parts.check_schemas(functions_of(body.tools or ()), body.response_format)
     tools = assistant.tools if body.tools is None else body.tools
     now = parts.now()
     run = Run(

@@ -4,16 +4,70 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, cast
 
 _SPACING = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 """JSON on one line, spaced as models know it: free whitespace lets a small model write spaces for ever."""
 
+_FORMATS = re.compile(
+    "date-time|date|time|duration|(idn-)?(email|hostname)|ipv4|ipv6|(uri|iri)(-reference)?|uuid|uri-template|(relative-)?json-pointer|regex",
+)
+"""Those of JSON Schema, draft 2020-12, section 7.3. Any other is a remark, by the same section."""
+
 
 def json_rule(schema: dict[str, Any]) -> str:
     """The part of a grammar that is JSON valid for the schema."""
-    return "%json " + json.dumps({**schema, "x-guidance": _SPACING})
+    return "%json " + json.dumps({**simpler(schema, schema), "x-guidance": _SPACING})
+
+
+def simpler(schema: dict[str, Any], root: Mapping[str, Any]) -> dict[str, Any]:
+    """The same schema without what grammars do not know and it can do without.
+
+    A `oneOf` whose branches a tag tells apart is an `anyOf`; a format that the standard does not know asks for nothing, and so does a false `uniqueItems`.
+    """
+    result: dict[str, Any] = {}
+    for word, value in schema.items():
+        if (word == "uniqueItems" and value is False) or (word == "format" and isinstance(value, str) and not _FORMATS.fullmatch(value)):
+            continue
+        renamed = "anyOf" if word == "oneOf" and "anyOf" not in schema and _are_told_apart(value, root) else word
+        match word:
+            case "properties" | "$defs" | "definitions" | "patternProperties" | "dependentSchemas" if isinstance(value, dict):
+                result[renamed] = {name: _simpler_value(each, root) for name, each in cast("dict[str, Any]", value).items()}
+            case "enum" | "const" | "default" | "examples" | "required":
+                result[renamed] = value
+            case _:
+                result[renamed] = _simpler_value(value, root)
+    return result
+
+
+def _simpler_value(value: Any, root: Mapping[str, Any]) -> Any:
+    if isinstance(value, list):
+        return [_simpler_value(each, root) for each in cast("list[Any]", value)]
+    return simpler(cast("dict[str, Any]", value), root) if isinstance(value, dict) else value
+
+
+def _are_told_apart(branches: Any, root: Mapping[str, Any]) -> bool:
+    """Whether all branches are objects that must have one same key, each with texts that no other has: no value is valid for two of them."""
+    if not isinstance(branches, list) or not all(isinstance(branch, dict) for branch in cast("list[Any]", branches)):
+        return False
+    tags = [_tags(resolved(branch, root)) for branch in cast("list[dict[str, Any]]", branches)]
+    shared = set(tags[0]).intersection(*tags) if tags else set[str]()
+    return any(len({text for tag in tags for text in tag[key]}) == sum(len(set(tag[key])) for tag in tags) for key in shared)
+
+
+def _tags(branch: Mapping[str, Any]) -> dict[str, list[str]]:
+    """The keys that an object must have, and whose value is one of these texts."""
+    properties, required = branch.get("properties"), branch.get("required")
+    if types_of(branch) != ["object"] or not isinstance(properties, dict) or not isinstance(required, list):
+        return {}
+    found = dict[str, list[str]]()
+    for key, value in cast("dict[str, Any]", properties).items():
+        texts = text_choices(cast("dict[str, Any]", value)) if key in required and isinstance(value, dict) else None
+        if texts:
+            found[key] = texts
+    return found
 
 
 def closed(schema: dict[str, Any]) -> dict[str, Any]:
