@@ -38,6 +38,7 @@ from offline_assistants.engine.options import EngineOptions, LoraAdapter
 from offline_assistants.engine.pool import EnginePool
 from offline_assistants.engine.prefix_files import drop_prefixes
 from offline_assistants.engine.schema_check import SchemaCheck
+from offline_assistants.engine.tunings import Tunings
 from offline_assistants.errors import OfflineAssistantsError, StoreError
 from offline_assistants.expiry import Expiry
 from offline_assistants.file_search.search_index import SearchIndex
@@ -180,6 +181,7 @@ def _engines(settings: Settings, catalog: Catalog) -> EnginePool:
         max_loaded=settings.max_loaded_models,
         max_memory_bytes=settings.max_model_memory_bytes,
         keep_alive_s=settings.keep_alive_s,
+        tunings=Tunings(settings.tunings_path),
     )
 
 

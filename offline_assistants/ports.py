@@ -199,6 +199,8 @@ class ModelInfo:
     quantization: str | None = None
     memory_bytes: int | None = None
     """What it takes when it is loaded, as reckoned from its file; None when that cannot be told."""
+    takes_reasoning_effort: bool = False
+    """Its chat template has a word for how long to think."""
     has_projector: bool = False
     """There is a projector beside it, with which it sees pictures."""
     picture_tokens: int | None = None

@@ -131,6 +131,11 @@ class Settings(BaseSettings):
         return self.data_dir / "prefixes"
 
     @property
+    def tunings_path(self) -> Path:
+        """What `models tune` found."""
+        return self.data_dir / "tuned.json"
+
+    @property
     def admin_socket(self) -> Path:
         """Commands reach the server here, whatever its port is."""
         return self.data_dir / "admin.sock"

@@ -19,7 +19,7 @@ _U32, _F32, _BOOL, _STRING, _ARRAY = 4, 6, 7, 8, 9
 
 def write_projector(path: Path, *, width: int = STARTER_WIDTH, seed: int = 1) -> Path:
     """`width`: n_embd of the model that it is for."""
-    path.write_bytes(_gguf(_values(width), _tensors(width, np.random.default_rng(seed))))
+    path.write_bytes(gguf_of(_values(width), _tensors(width, np.random.default_rng(seed))))
     return path
 
 
@@ -63,7 +63,7 @@ def _tensors(width: int, random: np.random.Generator) -> dict[str, NDArray[np.fl
     return {name: random.normal(0, 0.1, shape).astype(np.float32) for name, shape in shapes.items()}
 
 
-def _gguf(values: dict[str, Any], tensors: dict[str, NDArray[np.float32]]) -> bytes:
+def gguf_of(values: dict[str, Any], tensors: dict[str, NDArray[np.float32]]) -> bytes:
     """https://github.com/ggml-org/ggml/blob/master/docs/gguf.md"""
     infos, data = b"", b""
     for name, tensor in tensors.items():

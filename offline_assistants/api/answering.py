@@ -19,7 +19,7 @@ MODEL_FILE_HEADER = "x-model-file"
 
 def answer_headers(operation: str, body: BaseModel, model: ModelInfo) -> dict[str, str]:
     """Which file answers, and what had no effect. A header is Latin-1, and a file's name may be anything."""
-    return {MODEL_FILE_HEADER: model.file_name.encode("ascii", "replace").decode("ascii"), **ignored_header(operation, body)}
+    return {MODEL_FILE_HEADER: model.file_name.encode("ascii", "replace").decode("ascii"), **ignored_header(operation, body, model)}
 
 
 def fingerprint(model: ModelInfo) -> str:

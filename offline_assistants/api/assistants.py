@@ -12,7 +12,8 @@ from offline_assistants.api.parts import Parts, PartsDep, deleted, functions_of,
 from offline_assistants.api.requests import CreateAssistant, Limit, ModifyAssistant, Order
 from offline_assistants.api.resources import plan_resources
 from offline_assistants.domain.objects import Assistant
-from offline_assistants.errors import NotFound
+from offline_assistants.errors import NotFound, RequestError
+from offline_assistants.ports import ModelInfo
 from offline_assistants.store.changes import Delete, Exists, Put, Update
 
 router = APIRouter(prefix="/v1/assistants", route_class=CheckedRoute)
@@ -32,7 +33,7 @@ async def get_assistant(parts: Parts, assistant_id: str) -> Assistant:
 
 @router.post("")
 async def create_assistant(body: CreateAssistant, parts: PartsDep, response: Response) -> dict[str, Any]:
-    await parts.check_model(body.model)
+    model = await parts.check_model(body.model)
     await parts.check_schemas(functions_of(body.tools), body.response_format)
     plan = await plan_resources(parts, body.tool_resources, tools=body.tools)
     assistant = Assistant(
@@ -52,7 +53,7 @@ async def create_assistant(body: CreateAssistant, parts: PartsDep, response: Res
     )
     await parts.store.commit([*plan.changes, Put(assistant)], require=plan.require)
     plan.start(parts.ingestion)
-    response.headers.update(ignored_header("createAssistant", body))
+    response.headers.update(ignored_header("createAssistant", body, model))
     return assistant.wire()
 
 
@@ -69,8 +70,7 @@ async def retrieve_assistant(assistant_id: str, parts: PartsDep) -> dict[str, An
 
 @router.post("/{assistant_id}")
 async def modify_assistant(assistant_id: str, body: ModifyAssistant, parts: PartsDep, response: Response) -> dict[str, Any]:
-    if body.model is not None:
-        await parts.check_model(body.model)
+    model = None if body.model is None else await parts.check_model(body.model)
     await parts.check_schemas(functions_of(body.tools or ()), body.response_format)
     fields = {name: getattr(body, name) for name in body.model_fields_set - {"tool_resources"}}
     # null sets a field back to what it is when nothing is said; a model there must be.
@@ -86,8 +86,16 @@ async def modify_assistant(assistant_id: str, body: ModifyAssistant, parts: Part
     update = Update(Assistant, assistant_id, modified, unknown_assistant(assistant_id))
     done = await parts.store.commit([*plan.changes, update], require=plan.require)
     plan.start(parts.ingestion)
-    response.headers.update(ignored_header("modifyAssistant", body))
+    response.headers.update(ignored_header("modifyAssistant", body, model or await _find(parts, done[update].model)))
     return done[update].wire()
+
+
+async def _find(parts: Parts, model: str) -> ModelInfo | None:
+    """None for a model that was there when the assistant was made, and is gone."""
+    try:
+        return await parts.engines.find(model)
+    except RequestError:
+        return None
 
 
 @router.delete("/{assistant_id}")

@@ -11,6 +11,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from offline_assistants.ports import ModelInfo
+
 HEADER = "x-ignored-parameters"
 
 
@@ -21,7 +23,7 @@ class Ignored:
     """Values that say what happens anyway, and so are no news."""
 
 
-_REASONING = Ignored("Models that think are told, as far as their chat template has a word for it; others go on as ever.")
+_REASONING = Ignored("This model's chat template has no word for it. Models whose template has one are told, and then nothing is ignored.")
 _USER = Ignored("Nobody is watched; there is one owner.")
 
 IGNORED: Mapping[str, Mapping[str, Ignored]] = {
@@ -56,14 +58,15 @@ IGNORED: Mapping[str, Mapping[str, Ignored]] = {
 """Operation id -> parameter (dotted where it is inside another) -> why."""
 
 
-def ignored_parameters(operation: str, body: BaseModel) -> list[str]:
-    """Those that this body gives, and that have no effect."""
-    return [name for name, ignored in IGNORED[operation].items() if (value := _given(body, name)) is not None and value not in ignored.unless]
+def ignored_parameters(operation: str, body: BaseModel, model: ModelInfo | None = None) -> list[str]:
+    """Those that this body gives, and that have no effect. `model`: the one that answers, or will."""
+    given = [name for name, ignored in IGNORED[operation].items() if (value := _given(body, name)) is not None and value not in ignored.unless]
+    return [name for name in given if not (name == "reasoning_effort" and model is not None and model.takes_reasoning_effort)]
 
 
-def ignored_header(operation: str, body: BaseModel) -> dict[str, str]:
+def ignored_header(operation: str, body: BaseModel, model: ModelInfo | None = None) -> dict[str, str]:
     """To be added to the answer's headers; empty when nothing was ignored."""
-    names = ignored_parameters(operation, body)
+    names = ignored_parameters(operation, body, model)
     return {HEADER: ", ".join(names)} if names else {}
 
 

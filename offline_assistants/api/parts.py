@@ -58,9 +58,9 @@ class Parts:
         """The same parts as another project sees them."""
         return replace(self, store=self.store.of(project))
 
-    async def check_model(self, model: str) -> None:
-        """Raises ModelNotFound, naming the models there are."""
-        await self.engines.find(model)
+    async def check_model(self, model: str) -> ModelInfo:
+        """What answers to this name. Raises ModelNotFound, naming the models there are."""
+        return await self.engines.find(model)
 
     async def check_schemas(self, functions: Mapping[str, FunctionDefinition], response_format: object) -> None:
         """Raises RequestError for a schema that no answer could be held to. `functions`: by where their parameters stand in the request."""

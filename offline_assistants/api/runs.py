@@ -135,9 +135,9 @@ async def create_thread_and_run(body: CreateThreadAndRun, parts: PartsDep, respo
         plan.stores += asked.stores
     run = await _new_run(parts, thread.id, body, resources)
     await _check_purpose(parts, run, body.thread.messages)
+    ignored = ignored_header("createThreadAndRun", body, await parts.engines.find(run.model))
     run = await parts.supervisor.create(run, store=parts.store, changes=plan.changes, require=plan.require, thread=thread)
     plan.start(parts.ingestion)
-    ignored = ignored_header("createThreadAndRun", body)
     response.headers.update(ignored)
     return _stream(parts, run.id, headers=ignored) if body.stream else _polled(run, response)
 
@@ -154,9 +154,9 @@ async def create_run(
         _, plan = await plan_messages(parts, await get_thread(parts, thread_id), body.additional_messages or [])
         run = await _new_run(parts, thread_id, body)
         await _check_purpose(parts, run, body.additional_messages or [])
+        ignored = ignored_header("createRun", body, await parts.engines.find(run.model))
         run = await parts.supervisor.create(run, store=parts.store, changes=plan.changes, require=plan.require)
     plan.start(parts.ingestion)
-    ignored = ignored_header("createRun", body)
     response.headers.update(ignored)
     return _stream(parts, run.id, with_search_content=bool(include), headers=ignored) if body.stream else _polled(run, response)
 

@@ -20,6 +20,7 @@ from offline_assistants.cli.sandbox import sandbox
 from offline_assistants.cli.serve import serve_command
 from offline_assistants.cli.terminal import console, examples, give_up, of_server
 from offline_assistants.cli.transfers import export_objects, import_objects
+from offline_assistants.cli.tuning import TUNE_EXAMPLES, tune_model
 from offline_assistants.cli.vector_stores import vector_stores
 from offline_assistants.errors import OfflineAssistantsError
 from offline_assistants.settings import Settings
@@ -53,6 +54,7 @@ def build_app() -> typer.Typer:
     )
     app.callback(invoke_without_command=True)(_root)
     app.command("serve", epilog=examples("serve", "serve --port 9000 --data-dir ~/assistants", "serve --default-model qwen3-4b"))(serve_command())
+    models.command("tune", epilog=TUNE_EXAMPLES)(of_server(tune_model))
     app.command("doctor", epilog=examples("doctor", "doctor --json", "doctor --quick || echo see above"))(of_server(examine))
     app.command(
         "chat",

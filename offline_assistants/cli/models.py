@@ -13,6 +13,7 @@ from offline_assistants.catalog import Catalog
 from offline_assistants.cli.connection import ask
 from offline_assistants.cli.terminal import AsJson, examples, of_server, progress, say, show_json, show_table, size
 from offline_assistants.domain.models import ModelFile
+from offline_assistants.engine.tunings import Tunings
 from offline_assistants.errors import ModelNotFound, OfflineAssistantsError
 from offline_assistants.machine import free_memory
 from offline_assistants.model_import import Digests, bring_in, find_incoming, sha256_of
@@ -49,7 +50,8 @@ def _row(model: dict[str, Any]) -> list[str]:
 def show_model(model: ModelName, *, as_json: AsJson = False) -> None:
     """Show what is known of a model, also by a name that stands for it, such as gpt-4o."""
     wire = asyncio.run(ask("GET", f"/v1/models/{quote(model, safe='')}"))
-    file = next((each for each in _catalog().list_files() if each.path.name == wire["x_model_file"]), None)
+    files = Tunings(Settings().tunings_path).apply(_catalog().list_files())
+    file = next((each for each in files if each.loaded_path.name == wire["x_model_file"]), None)
     described = {**wire, **(_details(file) if file else {})}
     if as_json:
         show_json(described)
@@ -65,10 +67,25 @@ def _details(file: ModelFile) -> dict[str, Any]:
     from offline_assistants.engine.fit import need_of
 
     found: dict[str, Any] = {"path": str(file.path), "trained_context_tokens": file.context_tokens, "has_chat_template": file.template is not None}
+    found |= _family(file)
+    if file.tuned is not None:
+        found |= {"tuned_decode_threads": file.tuned.decode_threads, "tuned_prefill_threads": file.tuned.prefill_threads}
+        found |= {"tuned_copy": str(file.tuned.copy)} if file.tuned.copy else {}
     need = need_of(file, engine_options(Settings()))
     if need is not None:
         found |= {"weights_bytes": need.weights, "context_bytes": need.context, "buffers_bytes": need.buffers, "free_memory_bytes": free_memory()}
     return found
+
+
+def _family(file: ModelFile) -> dict[str, Any]:
+    """How it is spoken to, and why so."""
+    from offline_assistants.engine.chat_formats.choice import describe
+
+    try:
+        family, reason = describe(file.template)
+    except ValueError as error:
+        return {"template_problem": str(error)}
+    return {"template_family": family, "template_family_reason": reason}
 
 
 def _shown(name: str, value: Any) -> str:
@@ -110,7 +127,7 @@ def verify_models(
     as_json: AsJson = False,
 ) -> None:
     """Hash the files anew: packaged ones must be what the catalog names, yours what they were when they were first verified. Exit code 1 when one is not."""
-    files = [_find(model)] if model else _catalog().list_files()
+    files = [find_model(model)] if model else _catalog().list_files()
     if sha256 is not None and model is None:
         raise OfflineAssistantsError("--sha256 is for one model: name it.")
     rows = [_verify(file, sha256) for file in files]
@@ -137,7 +154,7 @@ def _verify(file: ModelFile, sha256: str | None) -> dict[str, str]:
 @of_server
 def remove_model(model: ModelName, *, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False) -> None:
     """Delete a model's files. Of a link only the link goes; nothing outside the models folder is deleted."""
-    file = _find(model)
+    file = find_model(model)
     if not yes:
         typer.confirm(f"Delete {file.path}{' (a link; what it leads to stays)' if file.path.is_symlink() else ''}?", abort=True)
     asyncio.run(ask("DELETE", f"/v1/models/{quote(model, safe='')}"))
@@ -162,7 +179,8 @@ def _compare(path: Path, expected: str, found: str) -> None:
         raise OfflineAssistantsError(f"{path} is not the file that was meant: its sha256 is {found}, not {expected}.")
 
 
-def _find(model: str) -> ModelFile:
+def find_model(model: str) -> ModelFile:
+    """The file of a model. Raises ModelNotFound."""
     files = _catalog().list_files()
     for file in files:
         if file.model_id == model:

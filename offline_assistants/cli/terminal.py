@@ -144,3 +144,15 @@ def status(what: str) -> Generator[Callable[[str], None]]:
         return
     with errors.status(Text(what, style="dim")) as shown:
         yield lambda then: shown.update(Text(then, style="dim")) if then else shown.stop()
+
+
+@contextmanager
+def steps(what: str, total: float) -> Generator[Callable[[float], None]]:
+    """Shows how far something is that has no bytes: on a terminal a bar, elsewhere a line when it begins."""
+    if not console.is_terminal:
+        remark(f"{what} ...")
+        yield lambda _more: None
+        return
+    with Progress(TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), console=errors, transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda more: bar.advance(task, more)

@@ -23,6 +23,16 @@ class ProjectorFile:
 
 
 @dataclass(frozen=True, slots=True)
+class Tuned:
+    """How a model is run best on this machine, as `models tune` found."""
+
+    decode_threads: int
+    prefill_threads: int
+    copy: Path | None = None
+    """The same weights in a form that this processor computes faster: it is loaded in place of the model's own file."""
+
+
+@dataclass(frozen=True, slots=True)
 class ModelFile:
     """One GGUF file on this machine."""
 
@@ -47,6 +57,13 @@ class ModelFile:
     """None while the file cannot be read."""
     template: str | None = None
     """Its chat template."""
+    tuned: Tuned | None = None
+    """None until it was tuned on this machine, as it is now."""
+
+    @property
+    def loaded_path(self) -> Path:
+        """What is loaded."""
+        return self.tuned.copy if self.tuned and self.tuned.copy else self.path
 
 
 def projector_fits(name: str, model_id: str) -> int | None:

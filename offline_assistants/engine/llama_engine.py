@@ -53,7 +53,7 @@ class LlamaEngine:
     def __init__(self, model: ModelFile, options: EngineOptions, *, verify: Callable[[ModelFile], Awaitable[None]]) -> None:
         """`verify` is awaited before each start; it raises ModelNotLoaded when the file is not what it should be."""
         self.model = model
-        self._options = replace(options, lora_adapters=tuple(adapter for adapter in options.lora_adapters if adapter.model_id == model.model_id))
+        self._options = options_for(model, options)
         self._verify = verify
         self._ids = itertools.count(LOAD_REQUEST_ID + 1)
         self._worker: _Worker | None = None
@@ -158,7 +158,7 @@ class LlamaEngine:
         await self._verify(self.model)
         worker = _Worker.spawn(self.model)
         try:
-            replies = worker.ask(Load(self.model.path, self._options, self.model.projector))
+            replies = worker.ask(Load(self.model.loaded_path, self._options, self.model.projector))
             match await replies.get():
                 case Loaded() as loaded:
                     worker.loaded = loaded
@@ -196,7 +196,7 @@ class _Worker:
             [sys.executable, "-P", "-m", "offline_assistants.engine.worker", str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=_environment(),
+            env=child_environment(),
         )
         worker = cls(process, model.model_id, asyncio.get_running_loop())
         for target in (worker._read, worker._write):
@@ -275,6 +275,15 @@ class _Worker:
             stream.close()
 
 
+def options_for(model: ModelFile, options: EngineOptions) -> EngineOptions:
+    """Its own adapters only, and the threads that were found best for it where nobody says otherwise."""
+    adapters = tuple(adapter for adapter in options.lora_adapters if adapter.model_id == model.model_id)
+    decode, prefill = options.num_decode_threads, options.num_prefill_threads
+    if model.tuned is not None:
+        decode, prefill = decode or model.tuned.decode_threads, prefill or model.tuned.prefill_threads
+    return replace(options, lora_adapters=adapters, num_decode_threads=decode, num_prefill_threads=prefill)
+
+
 def _words(exit_code: int) -> str:
     """What became of a process, from its exit code as subprocess gives it."""
     if exit_code >= 0:
@@ -284,7 +293,8 @@ def _words(exit_code: int) -> str:
     return f"its process was ended by {signal.strsignal(-exit_code) or f'signal {-exit_code}'}"
 
 
-def _environment() -> dict[str, str]:
+def child_environment() -> dict[str, str]:
+    """What a process that computes with a model is started with."""
     package_root = str(Path(__file__).parents[2])
     path = os.pathsep.join(part for part in (package_root, os.environ.get("PYTHONPATH", "")) if part)
     # Threads of OpenMP that wait actively take the cores from the sandbox, the embedder and the user's own programs.

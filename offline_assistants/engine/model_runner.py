@@ -244,6 +244,16 @@ class ModelRunner:
     def _text_of(self, token: int) -> str:
         return self._bytes_of(token, special=True).decode("utf-8", "replace") if token >= 0 else ""
 
+    def set_threads(self, number: int) -> None:
+        """For all that is computed from now on."""
+        _llama.llama_set_n_threads(self._context, number, number)
+
+    def close(self) -> None:
+        """Gives the memory back, for a process that goes on without this model. It is of no use then."""
+        _llama.llama_batch_free(self._batch)
+        _llama.llama_free(self._context)
+        _llama.llama_model_free(self._model)
+
     # ── Computing ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def decode(self, batch: Batch) -> dict[int, NDArray[np.float32]]:

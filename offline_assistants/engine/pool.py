@@ -14,9 +14,11 @@ from typing import Protocol, Self
 
 from offline_assistants.domain.model_memory import MemoryNeed
 from offline_assistants.domain.models import ModelFile
+from offline_assistants.engine.chat_formats.reasoning import variables_of
 from offline_assistants.engine.fit import need_of
 from offline_assistants.engine.llama_engine import LlamaEngine
 from offline_assistants.engine.options import EngineOptions
+from offline_assistants.engine.tunings import Tunings
 from offline_assistants.engine.wire import Loaded
 from offline_assistants.errors import EngineBusy, ModelNotFound, ModelNotLoaded
 from offline_assistants.machine import free_memory, mapped_memory, resident_memory
@@ -51,10 +53,12 @@ class EnginePool:
         max_memory_bytes: int | None = None,
         keep_alive_s: float = math.inf,
         free_memory: Callable[[], int | None] = free_memory,
+        tunings: Tunings | None = None,
     ) -> None:
         """`max_loaded`: models in memory at once. One more pushes out the one that was idle for the longest time.
 
         `max_memory_bytes`: what they may take in all; None: what is free when one is loaded. `keep_alive_s`: how long an idle one stays.
+        `tunings`: how they are run best, where that was measured.
         """
         self._files = files
         self._options = options or EngineOptions()
@@ -62,6 +66,7 @@ class EnginePool:
         self._max_memory_bytes = max_memory_bytes
         self._keep_alive_s = keep_alive_s
         self._free_memory = free_memory
+        self._tunings = tunings
         self._disk = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model files")
         self._loading = asyncio.Lock()
         self._seats: dict[str, _Seat] = {}
@@ -217,7 +222,11 @@ class EnginePool:
         await asyncio.get_running_loop().run_in_executor(self._disk, self._files.verify, file)
 
     async def _list_files(self) -> list[ModelFile]:
-        return await asyncio.get_running_loop().run_in_executor(self._disk, self._files.list_files)
+        return await asyncio.get_running_loop().run_in_executor(self._disk, self._tuned_files)
+
+    def _tuned_files(self) -> list[ModelFile]:
+        files = self._files.list_files()
+        return self._tunings.apply(files) if self._tunings else files
 
 
 @dataclass(slots=True)
@@ -286,11 +295,12 @@ def _info(file: ModelFile, context_tokens: int | None) -> ModelInfo:
         file.size_bytes,
         is_loaded=False,
         context_tokens=context_tokens,
-        file_name=file.path.name,
+        file_name=file.loaded_path.name,
         is_packaged=file.sha256 is not None,
         is_damaged=file.problem is not None,
         problem=file.problem,
         architecture=file.architecture,
         quantization=file.quantization,
+        takes_reasoning_effort=bool(file.template and variables_of(file.template, "low")),
         has_projector=file.projector is not None,
     )

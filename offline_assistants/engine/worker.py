@@ -48,7 +48,7 @@ from offline_assistants.engine.wire import (
     read_command,
     write_message,
 )
-from offline_assistants.errors import ContextOverflow, EngineError, OfflineAssistantsError, RequestError
+from offline_assistants.errors import ContextOverflow, EngineError, ModelNotLoaded, OfflineAssistantsError, RequestError
 from offline_assistants.ports import Chat, RawPrompt, SamplingParams
 
 _PR_SET_PDEATHSIG = 1
@@ -232,14 +232,20 @@ def _seed(sampling: SamplingParams) -> int | None:
 
 
 def _template(runner: ModelRunner, model: str) -> ChatTemplate:
-    return ChatTemplate(
-        runner.chat_template or CHATML,
-        bos_token=runner.bos_token,
-        eos_token=runner.eos_token,
-        control_tokens=runner.control_tokens,
-        strftime=time.strftime,
-        model=model,
-    )
+    """Raises ModelNotLoaded when it cannot be read."""
+    try:
+        return ChatTemplate(
+            runner.chat_template or CHATML,
+            bos_token=runner.bos_token,
+            eos_token=runner.eos_token,
+            control_tokens=runner.control_tokens,
+            strftime=time.strftime,
+            model=model,
+        )
+    except ValueError as error:
+        raise ModelNotLoaded(
+            f"{str(error)[:1].upper()}{str(error)[1:]}. Get a file with a template that works, or mend its tokenizer.chat_template."
+        ) from error
 
 
 def main() -> None:

@@ -99,6 +99,8 @@ class ScriptedEngine:
         """Every text whose tokens were asked for, in order."""
         self.num_cancelled = 0
         """Generations that were closed before they had ended."""
+        self.takes_reasoning_effort = False
+        """Whether its models say that they do."""
         self._turns: deque[Turn] = deque()
         self._is_released = False
 
@@ -204,6 +206,7 @@ class ScriptedEngine:
             is_loaded=True,
             context_tokens=self.context_tokens,
             file_name=f"{model}.gguf",
+            takes_reasoning_effort=self.takes_reasoning_effort,
             picture_tokens=self.picture_tokens,
         )
 

@@ -83,6 +83,17 @@ def test_a_parameter_without_effect_is_named_in_a_header(client: openai.OpenAI, 
     assert [answer.headers.get("x-ignored-parameters") for answer in (created, run, plain)] == ["reasoning_effort", "reasoning_effort", None]
 
 
+def test_a_model_that_is_told_how_long_to_think_ignores_nothing(client: openai.OpenAI, engine: ScriptedEngine, thread: Thread) -> None:
+    engine.takes_reasoning_effort = True
+    created = client.beta.assistants.with_raw_response.create(model="scripted", reasoning_effort="low")
+    assistant_id = created.parse().id
+    changed = client.beta.assistants.with_raw_response.update(assistant_id, reasoning_effort="high")
+    run = client.beta.threads.runs.with_raw_response.create(thread_id=thread.id, assistant_id=assistant_id, reasoning_effort="high")
+    chat = client.chat.completions.with_raw_response.create(model="scripted", messages=[{"role": "user", "content": "Hi"}], reasoning_effort="low")
+
+    assert [answer.headers.get("x-ignored-parameters") for answer in (created, changed, run, chat)] == [None] * 4
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [

@@ -21,6 +21,7 @@ from offline_assistants.engine.scheduler import BatchItem
 from offline_assistants.errors import EngineBusy, EngineError, ModelNotLoaded, OfflineAssistantsError
 from offline_assistants.ports import SamplingParams
 from tests.contract.test_engines_contract import GREEDY, STARTER, ask, require_starter_model, user
+from tests.tiny_adapter import write_adapter
 
 SMALL = EngineOptions(max_context_tokens=512)
 LONG = EngineOptions(max_context_tokens=4096)
@@ -110,20 +111,50 @@ async def test_a_truncated_model_is_an_error_in_words(models: Catalog, tmp_path:
             await pool.load("short")
 
 
+async def test_a_template_that_cannot_be_read_is_an_error_with_its_model_and_line(models: Catalog, tmp_path: Path):
+    [file] = [file for file in models.list_files() if file.model_id == STARTER]
+    template = (file.template or "").encode()
+    broken = b"{% for message in messages %}\n{{ message.content( }}".ljust(len(template))
+    (tmp_path / "garbled.gguf").write_bytes(file.path.read_bytes().replace(template, broken))
+    async with EnginePool(models, SMALL) as pool:
+        with pytest.raises(ModelNotLoaded, match=r"chat template of garbled cannot be read \(line 2\): unexpected '}'"):
+            await pool.load("garbled")
+
+
 async def test_a_context_that_no_memory_holds_is_an_error_that_says_what_to_do(models: Catalog):
     async with EnginePool(models, EngineOptions(max_context_tokens=512, max_kv_tokens=4_000_000)) as pool:
         with pytest.raises(ModelNotLoaded, match="--context-tokens"):
             await pool.load(STARTER)
 
 
-@pytest.mark.parametrize("is_there", [False, True], ids=["missing", "foreign"])
-async def test_an_adapter_that_does_not_fit_is_an_error_in_words(models: Catalog, tmp_path: Path, is_there: bool):
+@pytest.mark.parametrize("kind", ["missing", "garbled", "of another width"])
+async def test_an_adapter_that_does_not_fit_is_an_error_in_words(models: Catalog, tmp_path: Path, kind: str):
     path = tmp_path / "adapter.lora"
-    if is_there:
+    if kind == "garbled":
         path.write_bytes(b"GGUF but no adapter")
+    if kind == "of another width":
+        write_adapter(path, width=64)
     async with EnginePool(models, EngineOptions(max_context_tokens=512, lora_adapters=(LoraAdapter(STARTER, path),))) as pool:
-        with pytest.raises(ModelNotLoaded, match="LoRA"):
+        with pytest.raises(ModelNotLoaded, match=r"LoRA adapter .*adapter\.lora"):
             await pool.load(STARTER)
+        path.unlink(missing_ok=True)
+        write_adapter(path)
+
+        assert (await ask(pool, "Hello")).finished is not None
+
+
+async def test_an_adapter_changes_what_is_written_as_far_as_its_scale_says(models: Catalog, tmp_path: Path):
+    path = write_adapter(tmp_path / "adapter.gguf")
+
+    async def said(*adapters: LoraAdapter) -> str:
+        async with EnginePool(models, EngineOptions(max_context_tokens=512, lora_adapters=adapters)) as pool:
+            return (await ask(pool, "Count from one to ten.", GREEDY)).text
+
+    plain = await said()
+
+    assert plain
+    assert await said(LoraAdapter(STARTER, path, scale=0)) == plain
+    assert await said(LoraAdapter(STARTER, path, scale=1)) != plain
 
 
 async def test_an_adapter_of_another_model_is_none_of_this_one_s_business(models: Catalog, tmp_path: Path):

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, cast
 
-from jinja2 import TemplateError, nodes
+from jinja2 import TemplateError, TemplateSyntaxError, nodes
 from jinja2.ext import Extension
 from jinja2.parser import Parser
 from jinja2.sandbox import SandboxedEnvironment
@@ -61,8 +61,10 @@ class ChatTemplate:
         environment.globals["strftime_now"] = strftime  # pyright: ignore[reportArgumentType]
         try:
             self._template = environment.from_string(source)
+        except TemplateSyntaxError as error:
+            raise ValueError(f"the chat template of {model} cannot be read (line {error.lineno}): {error.message}") from error
         except TemplateError as error:
-            raise ValueError(f"the chat template of {model} cannot be read: {error}{_line(error.__traceback__)}") from error
+            raise ValueError(f"the chat template of {model} cannot be read: {error}") from error
         self.source = source
         self._strftime = strftime
         self._model = model
