@@ -43,6 +43,7 @@ from offline_assistants.errors import OfflineAssistantsError, StoreError
 from offline_assistants.expiry import Expiry
 from offline_assistants.file_search.search_index import SearchIndex
 from offline_assistants.ingestion import Ingestion
+from offline_assistants.model_import import Digests
 from offline_assistants.outbound import OutboundAttempts
 from offline_assistants.ports import Documents, Engines, Sandbox
 from offline_assistants.runs.history import History
@@ -105,13 +106,14 @@ async def build_app(
         )
         blobs = await stack.enter_async_context(BlobStore.open(settings.data_dir / "blobs", min_free_bytes=settings.min_free_disk_bytes))
         await _drop_unused_blobs(store, blobs)  # and count who uses the others: without that an import could take away what files share
-        catalog = Catalog(settings.models_path, verified_path=settings.data_dir / "verified.json")
+        digests = Digests(settings.digests_path)
+        catalog = Catalog(settings.models_path, verified_path=settings.data_dir / "verified.json", digest_of=digests.get)
         aliases = ModelAliases.read(settings.model_aliases)
         engines = engines or await stack.enter_async_context(_engines(settings, catalog))
         engines = AliasedEngines(engines, aliases, default_model=settings.default_model)
-        if is_serving:
-            await engines.check_names()
         documents = documents or await stack.enter_async_context(await _documents(settings, catalog))
+        if is_serving:
+            await engines.check_names(embedders=[embedder.model_id for embedder in await documents.list_models()])
         sandbox = sandbox or await stack.enter_async_context(_sandbox(settings, is_serving=is_serving))
         index = await stack.enter_async_context(SearchIndex(settings.data_dir / "vectors", max_exact_windows=settings.exact_search_windows))
         schemas = stack.enter_context(SchemaCheck())

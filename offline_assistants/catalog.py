@@ -13,7 +13,7 @@ import os
 import re
 import threading
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -43,8 +43,19 @@ class PackagedModel:
 
 
 class Catalog:
-    def __init__(self, models_dir: Path, *more_dirs: Path, verified_path: Path | None = None, catalog_path: Path | None = None) -> None:
-        """Folders that do not exist hold no models. `verified_path`: a file in which to remember what was verified, so that a start need not hash again."""
+    def __init__(
+        self,
+        models_dir: Path,
+        *more_dirs: Path,
+        verified_path: Path | None = None,
+        catalog_path: Path | None = None,
+        digest_of: Callable[[Path], str | None] = lambda _: None,
+    ) -> None:
+        """Folders that do not exist hold no models. `verified_path`: a file in which to remember what was verified, so that a start need not hash again.
+
+        `digest_of`: what a file of the user must hash to; None for one that nobody has vouched for.
+        """
+        self._digest_of = digest_of
         self._dirs = (models_dir, *more_dirs)
         self._verified = _Verified(verified_path)
         self._packaged = _read_catalog(catalog_path or _catalog_path())
@@ -60,12 +71,15 @@ class Catalog:
         return sorted(models.values(), key=lambda model: model.model_id)
 
     def verify(self, model: ModelFile) -> None:
-        """Raises ModelNotLoaded when the file cannot be read, or is not the one that the catalog names."""
+        """Raises ModelNotLoaded when the file cannot be read, or is not the one that the catalog names or the user vouched for. May take minutes once."""
         if model.problem:
             advice = " Copy or download it again." if model.shape is None else ""
             raise ModelNotLoaded(f"The model file {model.path.name} cannot be used: {model.problem}.{advice}")
         if model.sha256 is not None:
-            self._verified.check(model.path, model.sha256)
+            self._verified.check(model.path, model.sha256, advice="Install its package again.")
+        elif (digest := self._digest_of(model.path)) is not None:
+            retry = f"offline-assistants models verify {model.model_id} --sha256 SHA256"
+            self._verified.check(model.path, digest, advice=f"Get it again; or, if it was meant to change, say so: {retry}")
 
     def remove(self, model: ModelFile) -> None:
         """Deletes a model of the user: all its parts, or a link to it and never what the link leads to.
@@ -92,7 +106,7 @@ class Catalog:
         for packaged in self._packaged:
             if packaged.kind == "embedding":
                 for name, sha256 in packaged.sha256.items():
-                    self._verified.check(packaged.root / name, sha256)
+                    self._verified.check(packaged.root / name, sha256, advice="Install its package again.")
                 return packaged.path
         return None
 
@@ -263,12 +277,12 @@ class _Verified:
         self._lock = threading.Lock()
         self._hashes: dict[str, list[str | int]] | None = None
 
-    def check(self, path: Path, sha256: str) -> None:
+    def check(self, path: Path, sha256: str, *, advice: str) -> None:
         """Raises ModelNotLoaded when the file's hash is another."""
         with self._lock:
             found = self._hash_of(path)
         if found != sha256:
-            raise ModelNotLoaded(f"{path} is not the file that the catalog names: its sha256 is {found}, not {sha256}. Install its package again.")
+            raise ModelNotLoaded(f"{path} is not the file that it should be: its sha256 is {found}, not {sha256}. {advice}")
 
     def _hash_of(self, path: Path) -> str:
         hashes = self._hashes = self._read() if self._hashes is None else self._hashes

@@ -137,7 +137,15 @@ class Digests:
         return self._read().get(str(file))
 
     def keep(self, file: Path, sha256: str) -> None:
-        known = {**self._read(), str(file): sha256}
+        self._write({**self._read(), str(file): sha256})
+
+    def forget(self, file: Path) -> None:
+        """There is another file in its place now, or none."""
+        known = self._read()
+        if known.pop(str(file), None) is not None:
+            self._write(known)
+
+    def _write(self, known: dict[str, str]) -> None:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         draft = self._path.with_suffix(f".{os.getpid()}.tmp")
         draft.write_text(json.dumps(known, indent=1), "utf-8")

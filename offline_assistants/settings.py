@@ -131,6 +131,11 @@ class Settings(BaseSettings):
         return self.data_dir / "prefixes"
 
     @property
+    def digests_path(self) -> Path:
+        """What the user's model files must hash to."""
+        return self.data_dir / "digests.json"
+
+    @property
     def tunings_path(self) -> Path:
         """What `models tune` found."""
         return self.data_dir / "tuned.json"

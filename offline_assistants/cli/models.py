@@ -115,6 +115,8 @@ def import_models(
             target = bring_in(each, settings.models_path, is_copied=copy, advance=advance)
         if sha256 is not None:
             _digests().keep(target, sha256.lower())
+        else:
+            _digests().forget(target)
         say(f"{target.stem}: {'copied' if copy else 'linked'}")
 
 
@@ -126,7 +128,10 @@ def verify_models(
     sha256: Annotated[Optional[str], typer.Option(help="What the file must hash to; with a MODEL.")] = None,  # noqa: UP045 typer reads this form
     as_json: AsJson = False,
 ) -> None:
-    """Hash the files anew: packaged ones must be what the catalog names, yours what they were when they were first verified. Exit code 1 when one is not."""
+    """Hash the files anew: packaged ones must be what the catalog names, yours what they were when they were first verified.
+
+    A file that was verified is also checked before it is loaded. Exit code 1 when one is not what it should be.
+    """
     files = [find_model(model)] if model else _catalog().list_files()
     if sha256 is not None and model is None:
         raise OfflineAssistantsError("--sha256 is for one model: name it.")
@@ -144,8 +149,9 @@ def _verify(file: ModelFile, sha256: str | None) -> dict[str, str]:
         return {"id": file.model_id, "state": file.problem, "sha256": ""}
     found, digests = _hash(file.path), _digests()
     expected = sha256 or file.sha256 or digests.get(file.path)
-    if expected is None:
+    if expected is None or (sha256 is not None and found == sha256.lower()):
         digests.keep(file.path, found)
+    if expected is None:
         return {"id": file.model_id, "state": "remembered", "sha256": found}
     return {"id": file.model_id, "state": "ok" if found == expected.lower() else f"changed: it was {expected}", "sha256": found}
 
@@ -158,6 +164,7 @@ def remove_model(model: ModelName, *, yes: Annotated[bool, typer.Option("--yes",
     if not yes:
         typer.confirm(f"Delete {file.path}{' (a link; what it leads to stays)' if file.path.is_symlink() else ''}?", abort=True)
     asyncio.run(ask("DELETE", f"/v1/models/{quote(model, safe='')}"))
+    _digests().forget(file.path)
     say(f"Deleted {model}.")
 
 
@@ -193,4 +200,4 @@ def _catalog() -> Catalog:
 
 
 def _digests() -> Digests:
-    return Digests(Settings().data_dir / "digests.json")
+    return Digests(Settings().digests_path)

@@ -61,15 +61,14 @@ class AliasedEngines:
     async def unload(self, model: str) -> None:
         await self._engines.unload((await self.find(model)).model_id)
 
-    async def check_names(self) -> None:
-        """Raises RequestError when the default model, or what an alias stands for, is not here."""
+    async def check_names(self, *, embedders: Sequence[str] = ()) -> None:
+        """Raises RequestError when the default model, or what an alias stands for, is not here. `embedders`: the models for embeddings that are."""
         known = [each.model_id for each in await self._engines.list_models()]
-        named = {"--default-model": self._default_model}
-        named |= {f"--model-aliases {alias.pattern}={alias.target}": alias.target for alias in self._aliases.entries if not alias.is_for_embeddings}
-        for option, target in named.items():
-            if target is not None and target not in known:
-                there_are = f"There are: {', '.join(known)}." if known else "There is none: put a GGUF file into the models folder."
-                raise RequestError(f"{option}: there is no model '{target}' on this machine. {there_are}")
+        if self._default_model is not None:
+            _check_name("--default-model", self._default_model, known)
+        for alias in self._aliases.entries:
+            if alias.target is not None:
+                _check_name(f"--model-aliases {alias.pattern}={alias.target}", alias.target, embedders if alias.is_for_embeddings else known)
 
     async def remove(self, model: str) -> None:
         """Raises RequestError for an alias: what it stands for is removed by its own name."""
@@ -83,3 +82,9 @@ def default_of(models: Sequence[ModelInfo]) -> ModelInfo | None:
     """The largest model that the user brought, or else the largest that a package brought; None when there is none that could be loaded."""
     usable = [model for model in models if not model.is_damaged]
     return max(usable, key=lambda model: (not model.is_packaged, model.size_bytes, model.model_id), default=None)
+
+
+def _check_name(option: str, name: str, known: Sequence[str]) -> None:
+    if name not in known:
+        there_are = f"There are: {', '.join(known)}." if known else "There is none: put a GGUF file into the models folder."
+        raise RequestError(f"{option}: there is no model '{name}' on this machine that it could stand for. {there_are}")

@@ -68,6 +68,8 @@ class EnginePool:
         self._free_memory = free_memory
         self._tunings = tunings
         self._disk = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model files")
+        self._hashing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model hashes")
+        """Hashing a large file takes a minute, and nobody waits for it who does not want that model."""
         self._loading = asyncio.Lock()
         self._seats: dict[str, _Seat] = {}
         """Loaded or loading; the one that was used last is at the end."""
@@ -87,6 +89,7 @@ class EnginePool:
             seat.stop_waiting()
         await asyncio.gather(*(seat.engine.close() for seat in seats), *self._leaving)
         self._disk.shutdown()
+        self._hashing.shutdown(wait=False, cancel_futures=True)
 
     @property
     def process_ids(self) -> list[int]:
@@ -219,7 +222,7 @@ class EnginePool:
         await self._take_out(idle)
 
     async def _verify(self, file: ModelFile) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._disk, self._files.verify, file)
+        await asyncio.get_running_loop().run_in_executor(self._hashing, self._files.verify, file)
 
     async def _list_files(self) -> list[ModelFile]:
         return await asyncio.get_running_loop().run_in_executor(self._disk, self._tuned_files)

@@ -61,7 +61,7 @@ def test_a_model_is_deleted_by_its_own_name_only(client: openai.OpenAI) -> None:
 
 @pytest.fixture
 def aliased(tmp_path: Path) -> Iterator[openai.OpenAI]:
-    settings = {"model_aliases": ["gpt-4o*=big", "claude-*", "text-embedding-*=other"], "default_model": "small"}
+    settings = {"model_aliases": ["gpt-4o*=big", "claude-*", "text-embedding-*=hash-embedder"], "default_model": "small"}
     live = LiveServer(tmp_path / "data", engine=ScriptedEngine("big", "small", "gpt-4o-mini"), settings=settings).start()
     with openai.OpenAI(base_url=live.url, api_key="none", max_retries=0) as client:
         yield client
@@ -70,7 +70,8 @@ def aliased(tmp_path: Path) -> Iterator[openai.OpenAI]:
 
 def test_aliases_and_the_default_model_are_settings(aliased: openai.OpenAI) -> None:
     assert [aliased.models.retrieve(name).x_model_file for name in ("gpt-4o", "claude-9", "gpt-4o-mini")] == ["big.gguf", "small.gguf", "gpt-4o-mini.gguf"]
-    for name in ("gpt-5", "text-embedding-3-small"):
+    assert aliased.models.retrieve("text-embedding-3-small").x_model_file == "hash-embedder"
+    for name in ("gpt-5",):
         with pytest.raises(openai.APIStatusError):
             aliased.models.retrieve(name)
 
@@ -99,6 +100,7 @@ def test_a_model_that_is_told_how_long_to_think_ignores_nothing(client: openai.O
     [
         ({"default_model": "big"}, "--default-model: there is no model 'big'"),
         ({"model_aliases": ["gpt-*=qwen"]}, r"--model-aliases gpt-\*=qwen: .* There are: scripted"),
+        ({"model_aliases": ["text-embedding-*=scripted"]}, r"--model-aliases text-embedding-\*=scripted: .* There are: hash-embedder"),
     ],
 )
 def test_a_name_in_the_settings_that_leads_nowhere_is_said_at_start(tmp_path: Path, settings: dict[str, object], said: str) -> None:

@@ -206,6 +206,27 @@ class TestRemoving:
         assert (damaged is None, catalog.list_files()[0].problem) == (False, None)
 
 
+class TestVouchedFor:
+    def test_a_file_is_checked_before_it_is_loaded_against_what_the_user_said_of_it(self, models: Path, no_packages: Path):
+        path = write(models / "m.gguf", gguf())
+        digests = {path: hashlib.sha256(path.read_bytes()).hexdigest()}
+        catalog = Catalog(models, catalog_path=no_packages, digest_of=digests.get)
+
+        catalog.verify(catalog.list_files()[0])
+        path.write_bytes(gguf() + b" ")
+
+        with pytest.raises(ModelNotLoaded, match=r"its sha256 is .* models verify m --sha256"):
+            catalog.verify(catalog.list_files()[0])
+
+    def test_a_file_that_nobody_vouched_for_is_not_hashed(self, models: Path, no_packages: Path, tmp_path: Path):
+        write(models / "m.gguf", gguf())
+        catalog = Catalog(models, catalog_path=no_packages, verified_path=tmp_path / "verified.json")
+
+        catalog.verify(catalog.list_files()[0])
+
+        assert not (tmp_path / "verified.json").exists()
+
+
 class TestPackaged:
     """`email` stands for a package with a model in it: it is installed everywhere, and holds a file whose hash can be told."""
 

@@ -106,3 +106,13 @@ def test_hashes_are_remembered_and_garbled_ones_forgotten(tmp_path: Path, garble
     digests.keep(tmp_path / "x", "12")
 
     assert (before, digests.get(tmp_path / "x")) == (None, "12")
+
+
+def test_a_digest_is_forgotten_with_its_file(tmp_path: Path, source: Path) -> None:
+    digests = Digests(tmp_path / "digests.json")
+    digests.keep(source, "ab")
+
+    digests.forget(source)
+    digests.forget(source)
+
+    assert digests.get(source) is None
