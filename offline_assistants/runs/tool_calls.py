@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -36,6 +38,7 @@ from offline_assistants.errors import NotFound, OfflineAssistantsError, SandboxE
 from offline_assistants.ports import ExecutionEnded, FileMade, Image, Logs, Sandbox, SandboxFile, ToolSpec
 from offline_assistants.runs.active_run import ActiveRun
 from offline_assistants.runs.search import FileSearch
+from offline_assistants.runs.table_columns import MAX_HEADER_BYTES, columns_of, is_table
 from offline_assistants.store.blobs import BlobStore
 from offline_assistants.store.changes import Put
 from offline_assistants.store.duckdb_store import DuckDBStore
@@ -63,6 +66,8 @@ class ToolSetting:
     code_files: tuple[File, ...]
     vector_store_ids: tuple[str, ...]
     searchable_names: tuple[str, ...]
+    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    """Of tables in plain text, by file id: so a program can be written without looking into the file first."""
 
 
 @dataclass(slots=True)
@@ -101,9 +106,18 @@ class BuiltinTools:
         files = await project.get_many(File, file_ids)
         store_ids = tuple(await project.get_many(VectorStore, store_ids))
         names = [await self._searchable_names(store_id) for store_id in store_ids]
+        columns = {file.id: await self._columns(file) for file in files.values()}
         if any(isinstance(tool, CodeInterpreterTool) for tool in run.tools) and await self._sandbox.files_of(run.thread_id) is None:
             await self._sandbox.warm()  # while the model still thinks of its program
-        return ToolSetting(tuple(files.values()), store_ids, tuple(dict.fromkeys(name for each in names for name in each)))
+        return ToolSetting(tuple(files.values()), store_ids, tuple(dict.fromkeys(name for each in names for name in each)), columns)
+
+    async def _columns(self, file: File) -> tuple[str, ...]:
+        if not is_table(file.filename):
+            return ()
+        try:
+            return columns_of(file.filename, await self._blobs.read_head(file.digest, MAX_HEADER_BYTES))
+        except StoreError:
+            return ()  # deleted a moment ago; the code will say so
 
     async def _thread(self, run: Run) -> Thread:
         thread = await self._store.get(Thread, run.thread_id)
@@ -238,17 +252,24 @@ def tool_specs(run: Run, setting: ToolSetting) -> tuple[ToolSpec, ...]:
     for tool in run.tools:
         match tool:
             case CodeInterpreterTool():
-                listed = ", ".join(f"/mnt/data/{file.filename}" for file in setting.code_files)
-                files = f" Files: {listed}." if listed else ""
-                text = f"Runs Python code and shows what it prints. Variables are kept. Save files in /mnt/data.{files}"
-                specs.append(ToolSpec("code_interpreter", text, {"type": "object"}, syntax="code"))
+                specs.append(code_spec([(file.filename, setting.columns.get(file.id, ())) for file in setting.code_files]))
             case FileSearchTool():
-                listed = ", ".join(setting.searchable_names)
-                text = "Searches the user's documents" + (f" ({listed})." if listed else ".")
-                specs.append(ToolSpec("file_search", text, _SEARCH_SCHEMA))
+                specs.append(search_spec(setting.searchable_names))
             case FunctionTool(function=function):
                 specs.append(ToolSpec(function.name, function.description or "", function.parameters or {"type": "object", "properties": {}}))
     return tuple(specs)
+
+
+def code_spec(files: Sequence[tuple[str, Sequence[str]]]) -> ToolSpec:
+    """code_interpreter, told of these files: each a name and, for a table, its columns."""
+    text = "Runs Python code and shows what it prints. Variables are kept. Save files in /mnt/data."
+    listed = ", ".join(f'"/mnt/data/{name}"' + (f" (columns {', '.join(json.dumps(each, ensure_ascii=False) for each in columns)})" if columns else "") for name, columns in files)
+    return ToolSpec("code_interpreter", f"{text} Files: {listed}." if listed else text, {"type": "object"}, syntax="code")
+
+
+def search_spec(names: Sequence[str]) -> ToolSpec:
+    """file_search, told of the names of files that can be searched."""
+    return ToolSpec("file_search", "Searches the user's documents" + (f" ({', '.join(names)})." if names else "."), _SEARCH_SCHEMA)
 
 
 def tool_choice(run: Run) -> str:

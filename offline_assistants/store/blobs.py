@@ -95,6 +95,15 @@ class BlobStore:
         """Raises StoreError when it is not there."""
         return await self._call(self.path(digest).read_bytes)
 
+    async def read_head(self, digest: str, num_bytes: int) -> bytes:
+        """At most so many bytes of its beginning. Raises StoreError when it is not there."""
+
+        def head(path: Path) -> bytes:
+            with path.open("rb") as file:
+                return file.read(num_bytes)
+
+        return await self._call(head, self.path(digest))
+
     def path(self, digest: str) -> Path:
         """Where the content is, for streaming. Raises ValueError for what is no digest."""
         if not re.fullmatch("[0-9a-f]{64}", digest):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from offline_assistants.engine.chat_formats.answer_grammar import with_thoughts
@@ -26,9 +26,10 @@ MAX_REPEATED_QUESTION = 400
 
 
 class GenericFormat:
-    name = "generic"
-
-    def __init__(self, template: ChatTemplate) -> None:
+    def __init__(self, template: ChatTemplate, *, name: str = "generic", tools_told: Callable[[Sequence[ToolSpec]], str] | None = None) -> None:
+        """`tools_told`: how the tools are described, for models that were trained on a description of their own."""
+        self.name = name
+        self._tools_told = tools_told or tool_section
         self._template = template
         self._thoughts = thoughts_of(template.source)
         self._takes_system = self._accepts([("system", "probe"), ("user", "hi")], must_contain="probe")
@@ -38,7 +39,7 @@ class GenericFormat:
         """The prompt, ending where the assistant's next words begin. Raises RequestError when the template refuses the chat."""
         turns = _turns(chat)
         if chat.tools:
-            turns = _with_system(turns, plain(tool_section(chat.tools)))
+            turns = _with_system(turns, plain(self._tools_told(chat.tools)))
         if not self._takes_system:
             turns = _system_in_user(turns)
         if not self._takes_repeated_roles:

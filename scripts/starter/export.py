@@ -1,0 +1,51 @@
+"""Writes the trained adapter as a GGUF that llama.cpp loads beside the base: `export.py --run DIR --out FILE`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from gguf import GGUFWriter
+from llama import ADAPTED, ALPHA
+
+CHAT_FORMAT_KEY = "offline_assistants.chat_format"
+"""The engine speaks to a model with this adapter as it was trained."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="scripts/starter/export.py", description="Writes the adapter as GGUF.")
+    parser.add_argument("--run", type=Path, default=Path("starter-run"), help="folder of train.py")
+    parser.add_argument("--out", type=Path, default=Path("starter.lora.gguf"))
+    arguments = parser.parse_args()
+    state = torch.load(arguments.run / "checkpoint.pt", weights_only=True, map_location="cpu")
+    write(state["model"], arguments.out, num_tokens=state["num_tokens"])
+    print(f"{arguments.out}: {arguments.out.stat().st_size / 1e6:.1f} MB after {state['num_tokens']:,} tokens")
+    return 0
+
+
+def write(state: dict[str, torch.Tensor], path: Path, *, num_tokens: int) -> None:
+    """`state`: of llama.Llama, whose matrices lie as in the base's GGUF."""
+    writer = GGUFWriter(path, "llama")
+    writer.add_type("adapter")
+    writer.add_string("adapter.type", "lora")
+    writer.add_float32("adapter.lora.alpha", ALPHA)
+    writer.add_name("offline-assistants starter adapter")
+    writer.add_license("apache-2.0")
+    writer.add_string(CHAT_FORMAT_KEY, "compact")
+    writer.add_uint64("offline_assistants.trained_tokens", num_tokens)
+    for name, value in state.items():
+        _, index, matrix, part = name.split(".")
+        if matrix not in ADAPTED:
+            raise ValueError(f"{name} is no part of an adapter")
+        writer.add_tensor(f"blk.{index}.{matrix}.weight.lora_{part}", value.float().numpy().astype(np.float16))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

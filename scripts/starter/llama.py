@@ -1,0 +1,92 @@
+"""The base model in PyTorch with low-rank adapters: weights as they lie in the GGUF, nothing permuted, so an adapter fits llama.cpp as it is."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from gguf import GGUFReader
+from gguf.quants import dequantize
+from torch import Tensor, nn
+from torch.nn import functional
+
+ADAPTED = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
+RANK, ALPHA = 16, 32.0
+
+
+class Adapted(nn.Module):
+    """A frozen matrix and what is learned beside it: x W' + (alpha / rank) x A' B', the small matrices kept in float32."""
+
+    def __init__(self, weight: Tensor, generator: torch.Generator) -> None:
+        super().__init__()
+        self.register_buffer("weight", weight, persistent=False)
+        self.a = nn.Parameter(torch.randn(RANK, weight.shape[1], generator=generator) / math.sqrt(weight.shape[1]))
+        self.b = nn.Parameter(torch.zeros(weight.shape[0], RANK))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(tokens, in) -> (tokens, out)"""
+        low = functional.linear(x, self.a.to(x.dtype))
+        return functional.linear(x, self.weight) + functional.linear(low, self.b.to(x.dtype) * (ALPHA / RANK))
+
+
+class Block(nn.Module):
+    def __init__(self, weights: dict[str, Tensor], index: int, num_heads: int, num_kv_heads: int, eps: float, generator: torch.Generator) -> None:
+        super().__init__()
+        self.num_heads, self.num_kv_heads, self.eps = num_heads, num_kv_heads, eps
+        for name in ADAPTED:
+            setattr(self, name, Adapted(weights[f"blk.{index}.{name}.weight"], generator))
+        for name in ("attn_norm", "ffn_norm"):
+            self.register_buffer(name, weights[f"blk.{index}.{name}.weight"], persistent=False)
+
+    def forward(self, x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
+        """x: (batch, length, width)"""
+        batch, length, width = x.shape
+        normed = functional.rms_norm(x, (width,), self.attn_norm, self.eps)
+        q, k, v = (each(normed).view(batch, length, heads, -1).transpose(1, 2) for each, heads in self._projections())
+        heard = functional.scaled_dot_product_attention(_rotated(q, rotation), _rotated(k, rotation), v, is_causal=True, enable_gqa=True)
+        x = x + self.attn_output(heard.transpose(1, 2).reshape(batch, length, -1))
+        normed = functional.rms_norm(x, (width,), self.ffn_norm, self.eps)
+        return x + self.ffn_down(functional.silu(self.ffn_gate(normed)) * self.ffn_up(normed))
+
+    def _projections(self) -> tuple[tuple[Any, int], ...]:
+        return (self.attn_q, self.num_heads), (self.attn_k, self.num_kv_heads), (self.attn_v, self.num_kv_heads)
+
+
+def _rotated(x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
+    """Rotary positions on neighbouring pairs, as GGUF files of this architecture have them."""
+    cos, sin = rotation
+    even, odd = x[..., ::2], x[..., 1::2]
+    return torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1).flatten(-2)
+
+
+class Llama(nn.Module):
+    def __init__(self, path: Path, *, seed: int = 0, dtype: torch.dtype = torch.bfloat16) -> None:
+        """Reads a GGUF of the architecture "llama" with tied embeddings."""
+        super().__init__()
+        reader = GGUFReader(path)
+        weights = {each.name: torch.from_numpy(dequantize(each.data, each.tensor_type)).to(dtype) for each in reader.tensors}
+
+        def number(key: str) -> Any:
+            return reader.fields[f"llama.{key}"].contents()
+
+        generator = torch.Generator().manual_seed(seed)
+        heads = number("attention.head_count"), number("attention.head_count_kv")
+        self.eps = number("attention.layer_norm_rms_epsilon")
+        self.blocks = nn.ModuleList(Block(weights, i, *heads, self.eps, generator) for i in range(number("block_count")))
+        self.register_buffer("embedding", weights["token_embd.weight"], persistent=False)
+        self.register_buffer("norm", weights["output_norm.weight"], persistent=False)
+        half = number("embedding_length") // heads[0] // 2
+        base = reader.fields["llama.rope.freq_base"].contents() if "llama.rope.freq_base" in reader.fields else 10_000.0
+        self.register_buffer("frequencies", base ** (-torch.arange(half, dtype=torch.float32) / half), persistent=False)
+
+    def forward(self, tokens: Tensor, wanted: Tensor) -> Tensor:
+        """tokens: (batch, length); wanted: (batch, length) of bool. The logits at the wanted places, (number of them, vocabulary)."""
+        x = self.embedding[tokens]
+        angles = torch.arange(tokens.shape[1], device=tokens.device)[:, None] * self.frequencies
+        rotation = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
+        for block in self.blocks:
+            x = block(x, rotation)
+        x = functional.rms_norm(x[wanted], (x.shape[-1],), self.norm, self.eps)
+        return functional.linear(x, self.embedding)

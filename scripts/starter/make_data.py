@@ -1,0 +1,51 @@
+"""Makes the conversations to learn from: `make_data.py --count 20000 --out DIR`. The same count and seed give the same bytes.
+
+DIR/train.jsonl: a conversation a line (see conversations.py). One that holds a held-out word, which some answers of the base model do, is left out.
+Needs pandas, because programs are run to know what they print.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import hashlib
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from base_answers import read_answers
+from conversations import kinds, make_conversation
+from leaks import held_out
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="scripts/starter/make_data.py", description="Makes the training data of the starter model.")
+    parser.add_argument("--count", type=int, default=20_000, help="how many conversations are tried; some are left out")
+    parser.add_argument("--first", type=int, default=0, help="the number of the first: another range is another set")
+    parser.add_argument("--out", type=Path, default=Path("starter-data"), help="folder for train.jsonl")
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    digest, counts = hashlib.sha256(), collections.Counter[str]()
+    with (arguments.out / "train.jsonl").open("wb") as file:
+        for conversation in training_conversations(arguments.first, arguments.count):
+            line = json.dumps(conversation, ensure_ascii=False).encode() + b"\n"
+            file.write(line)
+            digest.update(line)
+            counts[conversation["kind"]] += 1
+    print(f"{sum(counts.values())} conversations, sha256 {digest.hexdigest()}: {dict(sorted(counts.items()))}")
+    return 0
+
+
+def training_conversations(first: int, count: int) -> Iterator[dict[str, Any]]:
+    """The conversations of these numbers that hold no held-out word."""
+    mixture, secret = kinds(list(read_answers().values())), held_out()
+    for seed in range(first, first + count):
+        conversation = make_conversation(seed, "train", mixture).to_json()
+        if not secret.in_text(json.dumps(conversation, ensure_ascii=False)):
+            yield conversation
+
+
+if __name__ == "__main__":
+    sys.exit(main())
