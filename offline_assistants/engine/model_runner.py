@@ -39,6 +39,8 @@ _FLASH_ATTENTION = {"auto": -1, "off": 0, "on": 1}
 """llama_flash_attn_type."""
 _KV_CACHE_TYPES = {"f32": 0, "f16": 1, "q4_0": 2, "q4_1": 3, "q5_0": 6, "q5_1": 7, "q8_0": 8, "bf16": 30}
 """ggml_type."""
+CHAT_FORMAT_KEY = "offline_assistants.chat_format"
+"""Where an adapter's file says which chat format it was trained on."""
 _EXPECTED = (
     "possible training context overflow",  # a unified cache is larger than any one sequence may be; llama.cpp takes its size for that of a sequence
     # An aborted batch.
@@ -72,7 +74,8 @@ class ModelRunner:
         self._max_batch_tokens = max(options.max_step_tokens, num_together) + self.num_slots
         self._abort_flag = ctypes.create_string_buffer(2)
         self._context = self._make_context(options)
-        self._adapt(options.lora_adapters)
+        self.adapter_format = self._adapt(options.lora_adapters)
+        """The chat format that an adapter was trained on; None when none says so."""
         self._memory = _llama.llama_get_memory(self._context)
         self._batch = _llama.llama_batch_init(self._max_batch_tokens, 0, 1)
         self._pieces: dict[int, bytes] = {}
@@ -133,10 +136,10 @@ class ModelRunner:
             )
         return context
 
-    def _adapt(self, adapters: Sequence[LoraAdapter]) -> None:
-        """Raises ModelNotLoaded when an adapter is missing, or made for another model."""
+    def _adapt(self, adapters: Sequence[LoraAdapter]) -> str | None:
+        """The chat format that the adapters ask for. Raises ModelNotLoaded when an adapter is missing, or made for another model."""
         if not adapters:
-            return
+            return None
         loaded, scales = (_llama.llama_adapter_lora_p_ctypes * len(adapters))(), (ctypes.c_float * len(adapters))()
         for i, adapter in enumerate(adapters):
             self._log.forget()
@@ -148,6 +151,13 @@ class ModelRunner:
                 raise ModelNotLoaded(f"The LoRA adapter {adapter.path.name} does not fit the model {adapter.model_id}: {reason}. Take it out of --lora.")
         if _llama.llama_set_adapters_lora(self._context, loaded, len(adapters), scales) != 0:
             raise ModelNotLoaded(f"The LoRA adapters of {adapters[0].model_id} cannot be used together: {self._log.last_error()}.")
+        asked = [format_ for each in loaded if (format_ := self._adapter_value(each, CHAT_FORMAT_KEY))]
+        return asked[0] if asked else None
+
+    def _adapter_value(self, adapter: Any, key: str) -> str | None:
+        buffer = ctypes.create_string_buffer(256)
+        length = _llama.llama_adapter_meta_val_str(adapter, key.encode(), buffer, len(buffer))
+        return buffer.value.decode("utf-8", "replace") if length >= 0 else None
 
     def _read_vocabulary(self) -> None:
         ids = range(self.num_vocab)

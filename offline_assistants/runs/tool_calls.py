@@ -263,7 +263,10 @@ def tool_specs(run: Run, setting: ToolSetting) -> tuple[ToolSpec, ...]:
 def code_spec(files: Sequence[tuple[str, Sequence[str]]]) -> ToolSpec:
     """code_interpreter, told of these files: each a name and, for a table, its columns."""
     text = "Runs Python code and shows what it prints. Variables are kept. Save files in /mnt/data."
-    listed = ", ".join(f'"/mnt/data/{name}"' + (f" (columns {', '.join(json.dumps(each, ensure_ascii=False) for each in columns)})" if columns else "") for name, columns in files)
+    listed = ", ".join(
+        f'"/mnt/data/{name}"' + (f" (columns {', '.join(json.dumps(each, ensure_ascii=False) for each in columns)})" if columns else "")
+        for name, columns in files
+    )
     return ToolSpec("code_interpreter", f"{text} Files: {listed}." if listed else text, {"type": "object"}, syntax="code")
 
 

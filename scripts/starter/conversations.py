@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import random
 from collections.abc import Callable, Sequence
@@ -11,7 +12,7 @@ from typing import Any
 from functions import Function, Request, domains, dressed, make_function, make_request, make_result, vague_request
 from passages import SearchCase, make_search
 from pools import Side
-from programs import Question, broken, calculation, joined, make_question, read_line
+from programs import Question, Run, broken, calculation, joined, make_question, read_line
 from tables import Table, make_table
 
 from offline_assistants.ports import ChatMessage, ChatToolCall, ToolSpec
@@ -226,13 +227,13 @@ def plain_talk(rng: random.Random, side: Side, answers: Sequence[dict[str, Any]]
     return chat
 
 
-def table_question(rng: random.Random, side: Side) -> Conversation:
+def table_question(rng: random.Random, side: Side, run: Run) -> Conversation:
     table = make_table(rng, side)
     chat = Conversation("code", rng.choice(SYSTEMS), [])
     files = [table] if rng.random() < 0.7 else rng.sample([table, make_table(rng, side)], 2)
     chat.tools = _with_others(rng, side, [_told(files)], most=2)
     for _ in range(rng.choice((1, 2, 2, 3))):
-        _ask(chat, make_question(table, rng), rng)
+        _ask(chat, make_question(table, rng, run), rng, run)
     return chat
 
 
@@ -240,21 +241,21 @@ def _told(files: Sequence[Table]) -> ToolSpec:
     return code_spec([(each.file, [column.name for column in each.columns] if each.file.endswith(".csv") else []) for each in files])
 
 
-def _ask(chat: Conversation, question: Question, rng: random.Random) -> None:
+def _ask(chat: Conversation, question: Question, rng: random.Random, run: Run) -> None:
     quoted = [column.name for column in question.table.columns] + [question.table.file] + [value for each in question.table.categories for value in each.values]
     chat.say("user", typed(question.said, rng, quoted))
-    mistake = broken(question, rng) if rng.random() < 0.12 else None
+    mistake = broken(question, rng, run) if rng.random() < 0.12 else None
     if mistake:
         chat.call([("code_interpreter", mistake[0])], [mistake[1]], is_learned=False)
     chat.call([("code_interpreter", question.code)], [question.output])
     chat.say("assistant", question.answer)
 
 
-def unlisted_table(rng: random.Random, side: Side) -> Conversation:
+def unlisted_table(rng: random.Random, side: Side, run: Run) -> Conversation:
     """A workbook or JSON, whose columns have to be looked up first."""
     table = make_table(rng, side, endings=("xlsx", "json"))
     chat = Conversation("code", rng.choice(SYSTEMS), _with_others(rng, side, [_told([table])], most=2))
-    question = make_question(table, rng)
+    question = make_question(table, rng, run)
     chat.say("user", typed(question.said, rng, [column.name for column in table.columns]))
     chat.call([("code_interpreter", f"{read_line(table)}print(df.columns.tolist())")], [str([column.name for column in table.columns])])
     chat.call([("code_interpreter", question.code)], [question.output])
@@ -262,29 +263,31 @@ def unlisted_table(rng: random.Random, side: Side) -> Conversation:
     return chat
 
 
-def two_tables(rng: random.Random, side: Side) -> Conversation:
-    question, other = joined(rng, side)
+def two_tables(rng: random.Random, side: Side, run: Run) -> Conversation:
+    question, other = joined(rng, side, run)
     table = question.table
     told = [(table.file, [column.name for column in table.columns]), (other.file, [other.label.name, other.date.name])]
     rng.shuffle(told)
     chat = Conversation("code", rng.choice(SYSTEMS), _with_others(rng, side, [code_spec(told)], most=1))
-    _ask(chat, question, rng)
+    _ask(chat, question, rng, run)
     return chat
 
 
-def calculated(rng: random.Random, side: Side) -> Conversation:
+def calculated(rng: random.Random, side: Side, run: Run) -> Conversation:
     chat = Conversation("code", rng.choice(SYSTEMS), _with_others(rng, side, [code_spec([])], most=2))
     for _ in range(rng.choice((1, 2))):
-        _ask(chat, calculation(rng), rng)
+        _ask(chat, calculation(rng, run), rng, run)
     return chat
 
 
-def given_program(rng: random.Random, side: Side) -> Conversation:
+def given_program(rng: random.Random, side: Side, run: Run) -> Conversation:
     """A program that the user wrote, to be run as it is."""
     table = make_table(rng, side)
-    question = make_question(table, rng)
+    question = make_question(table, rng, run)
     chat = Conversation("code", rng.choice(SYSTEMS), _with_others(rng, side, [_told([table])], most=1))
-    lead = rng.choice(("Run this program:", "Please run this:", "run this", "Execute exactly this code:", f"{question.said}\n\nRun this program:", "What does this print?"))
+    lead = rng.choice(
+        ("Run this program:", "Please run this:", "run this", "Execute exactly this code:", f"{question.said}\n\nRun this program:", "What does this print?")
+    )
     chat.say("user", f"{lead}\n```python\n{question.code}\n```")
     chat.call([("code_interpreter", question.code)], [question.output])
     chat.say("assistant", question.answer)
@@ -305,7 +308,7 @@ def _search(chat: Conversation, case: SearchCase, rng: random.Random) -> None:
     chat.say("assistant", case.answer)
 
 
-def long_thread(rng: random.Random, side: Side) -> Conversation:
+def long_thread(rng: random.Random, side: Side, run: Run) -> Conversation:
     """One thread with all kinds of requests, as they come."""
     functions = _functions(rng, side, rng.randint(1, 3))
     table = make_table(rng, side)
@@ -313,7 +316,7 @@ def long_thread(rng: random.Random, side: Side) -> Conversation:
     chat = Conversation("long", rng.choice(SYSTEMS), [spec(each) for each in functions] + [_told([table]), search_spec(case.files)])
     rng.shuffle(chat.tools)
     steps: list[Callable[[], None]] = [lambda: _search(chat, case, rng)]
-    steps += [lambda: _ask(chat, make_question(table, rng), rng)] * rng.randint(1, 2)
+    steps += [lambda: _ask(chat, make_question(table, rng, run), rng, run)] * rng.randint(1, 2)
     steps += [lambda: _call_one(chat, rng.choice(functions), rng, side)] * rng.randint(1, 2)
     rng.shuffle(steps)
     for step in steps:
@@ -334,22 +337,21 @@ def _call_one(chat: Conversation, function: Function, rng: random.Random, side: 
 Kind = Callable[[random.Random, Side], Conversation]
 
 
-def kinds(answers: Sequence[dict[str, Any]]) -> tuple[tuple[float, Kind], ...]:
-    """How much of everything there is. `answers`: of the base model, of which there is nothing where there are none."""
-    talk = ((0.09, lambda rng, side: plain_talk(rng, side, answers)),) if answers else ()
+def kinds(answers: Sequence[dict[str, Any]], run: Run) -> tuple[tuple[float, Kind], ...]:
+    """How much of everything there is. `answers`: of the base model to plain questions. `run`: how programs are run, to know what they print."""
     return (
         (0.21, function_call),
         (0.12, several_calls),
         (0.03, asks_back),
         (0.07, nothing_fits),
-        *talk,
-        (0.17, table_question),
-        (0.03, unlisted_table),
-        (0.03, two_tables),
-        (0.05, calculated),
-        (0.03, given_program),
+        (0.09, functools.partial(plain_talk, answers=answers)),
+        (0.17, functools.partial(table_question, run=run)),
+        (0.03, functools.partial(unlisted_table, run=run)),
+        (0.03, functools.partial(two_tables, run=run)),
+        (0.05, functools.partial(calculated, run=run)),
+        (0.03, functools.partial(given_program, run=run)),
         (0.14, searched),
-        (0.05, long_thread),
+        (0.05, functools.partial(long_thread, run=run)),
     )
 
 

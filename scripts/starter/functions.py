@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import random
 import re
@@ -9,8 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import function_domains
-from pools import Side
+from pools import Side, topic_lines
 from values import Value, flag, make
 
 _SYNONYMS = {
@@ -45,7 +45,27 @@ _ASK = {
     "host": "Which server?|Which one do you mean?",
 }
 _AFFIXES = ("", "", "", "", "", "my_", "crm_", "api_", "app_", "do_", "user_", "svc_", "home_", "x_", "lab_", "v2_")
-_BEFORE = ("", "", "", "", "", "", "please ", "can you ", "could you ", "hey, ", "hi! ", "I need you to ", "quick: ", "ok now ", "just ", "now ", "go on, ", "pls ", "for the last time, ")
+_BEFORE = (
+    "",
+    "",
+    "",
+    "",
+    "",
+    "",
+    "please ",
+    "can you ",
+    "could you ",
+    "hey, ",
+    "hi! ",
+    "I need you to ",
+    "quick: ",
+    "ok now ",
+    "just ",
+    "now ",
+    "go on, ",
+    "pls ",
+    "for the last time, ",
+)
 _AFTER = ("", "", "", "", "", "", ".", ".", "!", " please", " thanks", " thx", ", and be quick", " asap", " pls", "??", ", ok?")
 
 
@@ -89,8 +109,18 @@ class Request:
     arguments: dict[str, Any]
 
 
-def domains(side: Side) -> list[Domain]:
-    return [_domain(line) for line in (function_domains.TRAIN if side == "train" else function_domains.HELD_OUT).strip().splitlines()]
+@functools.cache
+def domains(side: Side) -> tuple[Domain, ...]:
+    """topics/functions_*.txt, one line a domain:
+
+        nouns | verbs | description | requests; ?vague requests | slots | result => answer
+
+    The nouns and verbs make names. A slot is NAME:KIND, with * when it is required and ~PHRASE when it is said in words of its own ({} is the value, _ a
+    space); a flag says both cases: ~yes/no. A request holds the slots that it says itself in braces; a vague one leaves out the first required slot, so that
+    one has to ask back. Results hold {#} for a number, {w} for a word, {c} for a code, {t} for a time, {s} for the first argument, {T} for a title; the
+    answer repeats them.
+    """
+    return tuple(_domain(line) for line in topic_lines("functions", side))
 
 
 def _domain(line: str) -> Domain:
@@ -123,11 +153,11 @@ def make_function(domain: Domain, rng: random.Random, side: Side) -> Function:
     words = [*rng.choice(domain.verbs).split("_"), *rng.choice(domain.nouns).split("_")]
     if rng.random() < 0.2:
         words = words[::-1]
-    name = _styled(rng.choice(_AFFIXES).split("_")[:1] + words, rng, "snake snake snake camel dash dot pascal".split())
+    name = _styled(rng.choice(_AFFIXES).split("_")[:1] + words, rng, ["snake", "snake", "snake", "camel", "dash", "dot", "pascal"])
     slots = [slot for slot in domain.slots if slot.is_required or rng.random() < 0.7]
     if rng.random() < 0.3:
         rng.shuffle(slots)
-    style = rng.choice("snake snake snake camel".split())
+    style = rng.choice(["snake", "snake", "snake", "camel"])
     names: dict[str, str] = {}
     schemas: dict[str, dict[str, Any]] = {}
     for slot in slots:
@@ -214,7 +244,7 @@ def make_result(domain: Domain, request: Request, rng: random.Random) -> tuple[s
     """What the function gives back, and the answer that it leads to."""
     fills = {
         "#": str(rng.choice((rng.randint(1, 40), rng.randint(2, 900), round(rng.uniform(1, 90), 1)))),
-        "w": rng.choice("sunny cloudy rainy foggy windy clear cold warm bright calm".split()),
+        "w": rng.choice(["sunny", "cloudy", "rainy", "foggy", "windy", "clear", "cold", "warm", "bright", "calm"]),
         "c": f"{rng.choice('ABCDEFGHKLMN')}{rng.choice('PQRSTUVX')}-{rng.randint(100, 9999)}",
         "t": f"{rng.randint(0, 23):02}:{rng.choice((0, 5, 20, 35, 50)):02}",
         "s": str(next(iter(request.arguments.values()), "it")),
@@ -260,7 +290,9 @@ def _phrase(slot: Slot, value: Value, rng: random.Random) -> str:
         return slot.phrases[0 if value.json else 1]
     if slot.phrases:
         return rng.choice(slot.phrases).format(value.said)
-    return {"date": "on {}", "time": "at {}", "city": "in {}", "country": "in {}", "person": "for {}", "url": "{}"}.get(slot.kind, f"{slot.name.replace('_', ' ')} {{}}").format(value.said)
+    return {"date": "on {}", "time": "at {}", "city": "in {}", "country": "in {}", "person": "for {}", "url": "{}"}.get(
+        slot.kind, f"{slot.name.replace('_', ' ')} {{}}"
+    ).format(value.said)
 
 
 def shape_of(parameters: dict[str, Any]) -> str:
@@ -275,5 +307,3 @@ def _type(schema: dict[str, Any]) -> str:
     if schema["type"] == "object":
         return f"{{{' '.join(_type(each) for each in schema['properties'].values())}}}"
     return f"[{_type(schema['items'])}]" if schema["type"] == "array" else schema["type"] + schema.get("format", "")
-
-

@@ -18,6 +18,7 @@ from typing import Any
 from base_answers import read_answers
 from conversations import kinds, make_conversation
 from leaks import held_out
+from programs import run_here
 
 
 def main() -> int:
@@ -40,7 +41,7 @@ def main() -> int:
 
 def training_conversations(first: int, count: int) -> Iterator[dict[str, Any]]:
     """The conversations of these numbers that hold no held-out word."""
-    mixture, secret = kinds(list(read_answers().values())), held_out()
+    mixture, secret = kinds(list(read_answers().values()), run_here), held_out()
     for seed in range(first, first + count):
         conversation = make_conversation(seed, "train", mixture).to_json()
         if not secret.in_text(json.dumps(conversation, ensure_ascii=False)):

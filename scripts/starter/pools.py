@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 Side = Literal["train", "held_out"]
@@ -21,6 +22,14 @@ class Pool:
 
     def pick(self, rng: random.Random, side: Side) -> str:
         return rng.choice(self.of(side))
+
+
+TOPICS_DIR = Path(__file__).with_name("topics")
+
+
+def topic_lines(name: str, side: Side) -> list[str]:
+    """The lines of topics/NAME_SIDE.txt."""
+    return (TOPICS_DIR / f"{name}_{side}.txt").read_text(encoding="utf-8").splitlines()
 
 
 def pool(train: str, held_out: str) -> Pool:
@@ -53,7 +62,8 @@ LAST_NAMES = pool(
     "Lindqvist|Marchetti|Oyelaran|Petrov|Quispe|Reinhardt|Sandoval|Takahashi|Ulrich|Vasquez|Whitaker|Yildiz|Zielinski|Abernathy",
 )
 PRODUCTS = pool(
-    "desk lamp|office chair|coffee mug|usb cable|notebook|backpack|water bottle|keyboard|monitor stand|headphones|wall clock|toaster|rain jacket|tent|bike helmet|"
+    "desk lamp|office chair|coffee mug|usb cable|notebook|backpack|water bottle|keyboard|monitor stand|headphones|wall clock|toaster|rain jacket|tent|"
+    "bike helmet|"
     "garden hose|paint brush|drill|screwdriver set|yoga mat|phone case|charger|blanket|pillow|frying pan|kettle|umbrella|wallet|sunglasses|running shoes",
     "espresso machine|hammock|telescope|sewing kit|wheelbarrow|soldering iron|snow shovel|picnic basket|bread knife|ukulele|fountain pen|door mat",
 )
@@ -61,13 +71,15 @@ TOPICS = pool(
     "quarterly report|marketing budget|team lunch|house insurance|dentist|summer holiday|tax return|car repair|birthday party|job interview|project kickoff|"
     "customer survey|fire drill|yoga class|book club|parent evening|rent payment|server upgrade|product launch|vaccination|code review|board meeting|"
     "guitar lesson|haircut|gym session|library books|flight to Rome|piano tuning|staff training|press release",
-    "roof inspection|choir rehearsal|passport renewal|chess tournament|wine tasting|boiler service|thesis defence|charity run|stock taking|garden fence|opera tickets|moving van",
+    "roof inspection|choir rehearsal|passport renewal|chess tournament|wine tasting|boiler service|thesis defence|charity run|stock taking|garden fence|"
+    "opera tickets|moving van",
 )
 TEXTS = pool(
     "I am running late|the meeting is cancelled|please call me back|see you tomorrow|dinner is ready|thanks for your help|the parcel has arrived|"
     "can we talk on Monday|happy birthday|the printer is broken again|we need more paper|your order is ready|the keys are on the table|good luck today|"
     "the train is delayed|I will be there at six|don't forget the milk|the invoice is attached|please send me the slides|everything went well",
-    "the plumber comes at noon|I left my umbrella at your place|the concert was wonderful|we ran out of flour|your cat is in our garden|the lift is stuck again|"
+    "the plumber comes at noon|I left my umbrella at your place|the concert was wonderful|we ran out of flour|your cat is in our garden|"
+    "the lift is stuck again|"
     "the samples look fine|bring warm clothes|the deadline has moved|I found your scarf",
 )
 ITEM_LISTS = pool(
@@ -75,9 +87,12 @@ ITEM_LISTS = pool(
     "leeks|yeast|lentils|honey|garlic|oats|figs|vinegar|sponges|matches",
 )
 PLAIN_TOPICS = pool(
-    "photosynthesis|gravity|the moon|rainbows|bees|volcanoes|the Roman Empire|jazz music|chess|democracy|vitamins|glaciers|whales|electricity|the printing press|"
+    "photosynthesis|gravity|the moon|rainbows|bees|volcanoes|the Roman Empire|jazz music|chess|democracy|vitamins|glaciers|whales|electricity|"
+    "the printing press|"
     "Shakespeare|bicycles|tides|earthquakes|coral reefs|the human heart|recycling|black holes|solar power|inflation|dinosaurs|the Great Wall of China|sleep|"
-    "chocolate|trees|friendship|reading|patience|winter|the ocean|computers|the alphabet|money|maps|bridges|honesty|music|painting|gardens|trains|cats|dogs|rivers",
-    "penguins|magnets|the Renaissance|ballet|thunder|deserts|the compass|poetry|fungi|evaporation|libraries|telescopes in general|curiosity|autumn|coins|elephants|"
+    "chocolate|trees|friendship|reading|patience|winter|the ocean|computers|the alphabet|money|maps|bridges|honesty|music|painting|gardens|trains|cats|"
+    "dogs|rivers",
+    "penguins|magnets|the Renaissance|ballet|thunder|deserts|the compass|poetry|fungi|evaporation|libraries|telescopes in general|curiosity|autumn|coins|"
+    "elephants|"
     "sailing|pottery|snow|the pyramids|courage|windmills|lighthouses|kites|mirrors",
 )

@@ -3,89 +3,82 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import random
 import re
-import sys
 import tempfile
+import tomllib
 import traceback
 import types
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pools import Side
+from pools import TOPICS_DIR, Side
 from tables import Column, Table, make_table
 
-VALUE_FRAMES = (
-    "what is {p}?|{p}?|give me {p}|tell me {p}|whats {p}|I need {p}|calculate {p}|compute {p} please|can you work out {p}?|show me {p}|find {p}|"
-    "{p} pls|What's {p} in {f}?|from {f} I want {p}|Look at {f}: {p}?|please find out {p}|{p}, according to the file|hey, {p}?|just {p}|I want to know {p}."
-).split("|")
-ACTION_FRAMES = "{p}|please {p}|can you {p}?|{p} pls|I need you to {p}|hey, {p}|{p}, thanks|could you {p}|take {f} and {p}|with {f}: {p}|{p} asap|now {p}".split("|")
+VALUE_FRAMES = [
+    "what is {p}?",
+    "{p}?",
+    "give me {p}",
+    "tell me {p}",
+    "whats {p}",
+    "I need {p}",
+    "calculate {p}",
+    "compute {p} please",
+    "can you work out {p}?",
+    "show me {p}",
+    "find {p}",
+    "{p} pls",
+    "What's {p} in {f}?",
+    "from {f} I want {p}",
+    "Look at {f}: {p}?",
+    "please find out {p}",
+    "{p}, according to the file",
+    "hey, {p}?",
+    "just {p}",
+    "I want to know {p}.",
+]
+ACTION_FRAMES = [
+    "{p}",
+    "please {p}",
+    "can you {p}?",
+    "{p} pls",
+    "I need you to {p}",
+    "hey, {p}",
+    "{p}, thanks",
+    "could you {p}",
+    "take {f} and {p}",
+    "with {f}: {p}",
+    "{p} asap",
+    "now {p}",
+]
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """Fields in phrases and code: {n} {m} numbers, {c} {d} categories, {v} {w} values of c, {k} a number, {date}, {label}; capitals are a column's quoted name."""
+    """Fields in phrases and code: {n} {m} numbers, {c} {d} categories, {v} {w} values of c, {k} a number, {date}, {label}; "
+    "capitals are a column's quoted name."""
 
     phrases: tuple[str, ...]
     code: str
     answer: str
     """{o} is what was printed, {p} what was asked."""
     needs: str = ""
-    """Of n m c d w: what the table must have."""
+    """Of n m c w: what is needed of the table."""
     is_action: bool = False
 
 
-def _op(phrases: str, code: str, answer: str, needs: str = "", *, is_action: bool = False) -> Operation:
-    return Operation(tuple(phrases.split("|")), code, answer, needs, is_action)
+@functools.cache
+def operations() -> tuple[Operation, ...]:
+    """topics/operations.toml."""
+    listed = tomllib.loads((TOPICS_DIR / "operations.toml").read_text(encoding="utf-8"))["operations"]
+    return tuple(Operation(tuple(each.pop("phrases").split("|")), **each) for each in listed)
 
 
-OPERATIONS = (
-    _op("the average {n}|the mean {n}|the mean of {n}|avg {n}|how high {n} is on average|the average of all {n} values", "print(round(df[{N}].mean(), 2))", "The average {n} is {o}.", "n"),
-    _op("the total {n}|the sum of {n}|the sum of all {n}|{n} in total|how much {n} there is altogether|the overall {n}", "print(round(df[{N}].sum(), 2))", "The total {n} is {o}.", "n"),
-    _op("the highest {n}|the maximum {n}|the largest {n}|max {n}|the biggest value of {n}|the top {n}", "print(df[{N}].max())", "The highest {n} is {o}.", "n"),
-    _op("the lowest {n}|the minimum {n}|the smallest {n}|min {n}|the least {n}", "print(df[{N}].min())", "The lowest {n} is {o}.", "n"),
-    _op("the median {n}|the median of {n}|the middle value of {n}|median {n}", "print(df[{N}].median())", "The median {n} is {o}.", "n"),
-    _op("the standard deviation of {n}|how much {n} varies (standard deviation)|std of {n}|the spread of {n} as standard deviation", "print(round(df[{N}].std(), 2))", "The standard deviation of {n} is {o}.", "n"),
-    _op("the number of rows|how many rows there are|how many records the file has|the row count|how many entries there are", "print(len(df))", "There are {o} rows."),
-    _op("the number of different {c} values|how many different {c}s there are|how many distinct {c} values we have|count of unique {c}", "print(df[{C}].nunique())", "There are {o} different values of {c}.", "c"),
-    _op("the {c}s in the file|which values {c} has|a list of all {c}s|all different {c} values", "print(sorted(df[{C}].unique()))", "These are the values of {c}: {l}.", "c"),
-    _op("the average {n} of {v}|the mean {n} for {v}|the average {n} where {c} is {v}|avg {n} of {v} only|the mean {n} when {c} = {v}", "print(round(df[df[{C}] == {V}][{N}].mean(), 2))", "The average {n} of {v} is {o}.", "nc"),
-    _op("the total {n} of {v}|the sum of {n} for {v}|the total {n} where {c} is {v}|how much {n} {v} has in total", "print(round(df[df[{C}] == {V}][{N}].sum(), 2))", "The total {n} of {v} is {o}.", "nc"),
-    _op("the highest {n} of {v}|the maximum {n} for {v}|the largest {n} where {c} is {v}|max {n} of {v}", "print(df[df[{C}] == {V}][{N}].max())", "The highest {n} of {v} is {o}.", "nc"),
-    _op("how many rows are {v}|the number of {v} rows|how often {v} occurs|the number of rows where {c} is {v}|count of {v}", "print((df[{C}] == {V}).sum())", "There are {o} rows with {v}.", "c"),
-    _op("how many rows have {n} above {k}|the number of rows with {n} over {k}|how many have more than {k} {n}|count of {n} > {k}", "print((df[{N}] > {k}).sum())", "There are {o} rows with {n} above {k}.", "n"),
-    _op("how many rows have {n} below {k}|the number of rows with {n} under {k}|how many have less than {k} {n}|count of {n} < {k}", "print((df[{N}] < {k}).sum())", "There are {o} rows with {n} below {k}.", "n"),
-    _op("the correlation of {n} and {m}|how {n} and {m} correlate|corr between {n} and {m}|the correlation between {n} and {m}", "print(round(df[{N}].corr(df[{M}]), 2))", "The correlation of {n} and {m} is {o}.", "nm"),
-    _op("which {label} has the highest {n}|the {label} with the most {n}|the {label} with the largest {n}|who has the top {n} ({label})", "print(df.loc[df[{N}].idxmax(), {LABEL}])", "{o} has the highest {n}.", "n"),
-    _op("which {label} has the lowest {n}|the {label} with the least {n}|the {label} with the smallest {n}|which {label} comes last in {n}", "print(df.loc[df[{N}].idxmin(), {LABEL}])", "{o} has the lowest {n}.", "n"),
-    _op("the most common {c}|the most frequent {c}|which {c} occurs most often|the {c} with the most rows", "print(df[{C}].mode()[0])", "The most common {c} is {o}.", "c"),
-    _op("the percentage of {v} rows|what percent of the rows are {v}|the share of {v} in percent|how many percent are {v}", "print(round((df[{C}] == {V}).mean() * 100, 1))", "{o} percent of the rows are {v}.", "c"),
-    _op("the difference between the average {n} of {v} and {w}|how much {v} and {w} differ in average {n}|average {n} of {v} minus that of {w}", "means = df.groupby({C})[{N}].mean()\nprint(round(means[{V}] - means[{W}], 2))", "The difference is {o}.", "ncw"),
-    _op("the first {date} date|the earliest {date}|the oldest {date}|when {date} begins", "print(df[{DATE}].min())", "The earliest {date} is {o}."),
-    _op("the last {date} date|the latest {date}|the newest {date}|the most recent {date}", "print(df[{DATE}].max())", "The latest {date} is {o}."),
-    _op("how many rows are from {year}|the number of rows in {year}|how many in {year} by {date}|count for the year {year}", "days = pd.to_datetime(df[{DATE}])\nprint((days.dt.year == {year}).sum())", "There are {o} rows from {year}."),
-    _op("the total {n} in {year}|the sum of {n} for {year}|how much {n} there was in {year}", "days = pd.to_datetime(df[{DATE}])\nprint(round(df[days.dt.year == {year}][{N}].sum(), 2))", "The total {n} in {year} is {o}.", "n"),
-    _op("the average {n} by {c}|the mean {n} per {c}|{n} by {c} on average|the average {n} of each {c}|avg {n} grouped by {c}", "print(df.groupby({C})[{N}].mean().round(2).to_dict())", "The average {n} by {c}: {l}.", "nc"),
-    _op("the total {n} by {c}|the sum of {n} per {c}|{n} per {c} in total|total {n} of each {c}|{n} summed up by {c}", "print(df.groupby({C})[{N}].sum().round(2).to_dict())", "The total {n} by {c}: {l}.", "nc"),
-    _op("the highest {n} by {c}|the maximum {n} per {c}|max {n} of each {c}|the largest {n} in every {c}", "print(df.groupby({C})[{N}].max().to_dict())", "The highest {n} by {c}: {l}.", "nc"),
-    _op("the number of rows per {c}|how many rows each {c} has|counts by {c}|how often each {c} occurs|a count of every {c}", "print(df[{C}].value_counts().sort_index().to_dict())", "The rows per {c}: {l}.", "c"),
-    _op("which {c} has the highest average {n}|the {c} with the best mean {n}|the {c} that is best in {n} on average|top {c} by average {n}", "print(df.groupby({C})[{N}].mean().idxmax())", "{o} has the highest average {n}.", "nc"),
-    _op("which {c} has the most {n} in total|the {c} with the highest total {n}|top {c} by total {n}|the {c} that sums up to most {n}", "print(df.groupby({C})[{N}].sum().idxmax())", "{o} has the most {n} in total.", "nc"),
-    _op("the top {t} {label}s by {n}|the {t} {label}s with the most {n}|the {t} highest {n} with their {label}|best {t} by {n}", "top = df.nlargest({t}, {N})\nprint(dict(zip(top[{LABEL}], top[{N}])))", "The top {t} by {n}: {l}.", "n"),
-    _op("the total {n} per month|{n} by month|the sum of {n} for each month|monthly {n}", "months = pd.to_datetime(df[{DATE}]).dt.strftime(\"%Y-%m\")\nprint(df.groupby(months)[{N}].sum().round(2).to_dict())", "I added up {n} for each month.", "n"),
-    _op("the total {n} per year|{n} by year|the sum of {n} for each year|yearly {n}", "years = pd.to_datetime(df[{DATE}]).dt.year\nprint(df.groupby(years)[{N}].sum().round(2).to_dict())", "The total {n} by year: {l}.", "n"),
-    _op("save the rows where {c} is {v} to {out}|write all {v} rows into {out}|make a file {out} with only {v}|filter for {v} and save it as {out}|export the {v} rows to {out}", "df[df[{C}] == {V}].to_csv({OUT}, index=False)", "The rows with {v} are in {out}.", "c", is_action=True),
-    _op("sort the file by {n} and save it as {out}|order the rows by {n}, save to {out}|write {out}, sorted by {n}|sort by {n} into {out}", "df.sort_values({N}).to_csv({OUT}, index=False)", "The sorted rows are in {out}.", "n", is_action=True),
-    _op("save the average {n} by {c} to {out}|write the mean {n} per {c} into {out}|make {out} with the average {n} of each {c}|export avg {n} by {c} as {out}", "df.groupby({C})[{N}].mean().to_csv({OUT})", "The averages are in {out}.", "nc", is_action=True),
-    _op("add a column ratio that is {n} divided by {m} and save it as {out}|divide {n} by {m} in a new column ratio, save to {out}|make {out} with a new column ratio = {n} / {m}", "df[\"ratio\"] = df[{N}] / df[{M}]\ndf.to_csv({OUT}, index=False)", "The file {out} has the new column ratio.", "nm", is_action=True),
-    _op("draw the average {n} by {c} as a bar chart|make a bar chart of mean {n} per {c}|plot the average {n} of each {c}|bar chart: {n} by {c}|show me a bar plot of {n} by {c}", "import matplotlib.pyplot as plt\ndf.groupby({C})[{N}].mean().plot.bar()\nplt.savefig(\"/mnt/data/chart.png\")", "The bar chart is in chart.png.", "nc", is_action=True),
-    _op("draw a histogram of {n}|make a histogram of {n}|plot how {n} is distributed|histogram of {n}|show the distribution of {n}", "import matplotlib.pyplot as plt\ndf[{N}].plot.hist()\nplt.savefig(\"/mnt/data/chart.png\")", "The histogram is in chart.png.", "n", is_action=True),
-    _op("draw {n} against {m}|make a scatter plot of {n} and {m}|scatter {n} vs {m}|plot {n} over {m} as points", "import matplotlib.pyplot as plt\ndf.plot.scatter(x={M}, y={N})\nplt.savefig(\"/mnt/data/chart.png\")", "The scatter plot is in chart.png.", "nm", is_action=True),
-    _op("draw {n} over time|make a line chart of {n} over {date}|plot {n} by {date}|line plot of {n} over time", "import matplotlib.pyplot as plt\ndf.sort_values({DATE}).plot(x={DATE}, y={N})\nplt.savefig(\"/mnt/data/chart.png\")", "The line chart is in chart.png.", "n", is_action=True),
-    _op("draw the shares of {c} as a pie|make a pie chart of {c}|pie chart of {c}|show the {c}s in a pie", "import matplotlib.pyplot as plt\ndf[{C}].value_counts().plot.pie()\nplt.savefig(\"/mnt/data/chart.png\")", "The pie chart is in chart.png.", "c", is_action=True),
-)  # fmt: skip
+Run = Callable[[str, Sequence[Table]], str]
+"""Runs a program beside these tables; what the sandbox would show for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +95,11 @@ def read_line(table: Table) -> str:
     return f'import pandas as pd\ndf = pd.{reader}("{table.path}")\n'
 
 
-def make_question(table: Table, rng: random.Random) -> Question:
+def make_question(table: Table, rng: random.Random, run: Run) -> Question:
     """A question about the table with the program that answers it, run."""
     while True:
-        operation = rng.choice(OPERATIONS)
-        if ("m" not in operation.needs or len(table.numbers) > 1) and ("d" not in operation.needs or len(table.categories) > 1):
+        operation = rng.choice(operations())
+        if "m" not in operation.needs or len(table.numbers) > 1:
             break
     fields = _fields(table, rng)
     phrase = rng.choice(operation.phrases).format(**fields)
@@ -142,7 +135,7 @@ def _listed(output: str) -> str:
 # ── Running ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def run(code: str, tables: Sequence[Table]) -> str:
+def run_here(code: str, tables: Sequence[Table]) -> str:
     """What the sandbox would show for this program: what it prints, or its traceback, then what it saved."""
     with tempfile.TemporaryDirectory(prefix="starter-") as folder:
         for table in tables:
@@ -158,7 +151,7 @@ def run(code: str, tables: Sequence[Table]) -> str:
 
 def _write(table: Table, folder: Path) -> None:
     if table.file.endswith(".xlsx"):
-        import pandas as pd  # noqa: PLC0415 - only where data is made
+        import pandas as pd
 
         pd.DataFrame(table.rows, columns=[column.name for column in table.columns]).to_excel(folder / table.file, index=False)
     else:
@@ -182,7 +175,7 @@ def _execute(code: str) -> tuple[str, int]:
     drawn = re.sub(r"\.plot(\.\w+)?\(.*\)", "", code).replace("import matplotlib.pyplot as plt\n", "")
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         try:
-            exec(compile(drawn, "<cell 1>", "exec"), {"plt": pictures, "__name__": "__main__"})  # noqa: S102 - our own programs
+            exec(compile(drawn, "<cell 1>", "exec"), {"plt": pictures, "__name__": "__main__"})
         except Exception as error:  # noqa: BLE001 - any error of a program is its output
             return printed.getvalue() + _report(error, code), 0
     return printed.getvalue(), pictures.num_figures
@@ -210,7 +203,13 @@ def make_calculation(rng: random.Random) -> _Made:
 
 def _interest(rng: random.Random) -> _Made:
     amount, rate, years = rng.randint(1, 90) * 100, rng.choice((1, 1.5, 2, 2.5, 3, 4, 5, 7)), rng.randint(2, 30)
-    said = rng.choice(("what do {a} euros become in {y} years at {r} percent interest?", "compound interest: {a} at {r}% for {y} years", "I save {a} for {y} years at {r}%. How much is it then?"))
+    said = rng.choice(
+        (
+            "what do {a} euros become in {y} years at {r} percent interest?",
+            "compound interest: {a} at {r}% for {y} years",
+            "I save {a} for {y} years at {r}%. How much is it then?",
+        )
+    )
     return said.format(a=amount, r=rate, y=years), f"print(round({amount} * (1 + {rate} / 100) ** {years}, 2))", "It becomes {o}."
 
 
@@ -222,9 +221,16 @@ def _primes(rng: random.Random) -> _Made:
 
 
 def _days(rng: random.Random) -> _Made:
-    first, last = f"{rng.randint(2001, 2015)}-{rng.randint(1, 12):02}-{rng.randint(1, 28):02}", f"{rng.randint(2016, 2027)}-{rng.randint(1, 12):02}-{rng.randint(1, 28):02}"
+    first, last = (
+        f"{rng.randint(2001, 2015)}-{rng.randint(1, 12):02}-{rng.randint(1, 28):02}",
+        f"{rng.randint(2016, 2027)}-{rng.randint(1, 12):02}-{rng.randint(1, 28):02}",
+    )
     said = rng.choice(("how many days are between {a} and {b}?", "days from {a} to {b}", "number of days between {a} and {b} pls"))
-    return said.format(a=first, b=last), f'from datetime import date\nprint((date.fromisoformat("{last}") - date.fromisoformat("{first}")).days)', "There are {o} days between them."
+    return (
+        said.format(a=first, b=last),
+        f'from datetime import date\nprint((date.fromisoformat("{last}") - date.fromisoformat("{first}")).days)',
+        "There are {o} days between them.",
+    )
 
 
 def _weekday(rng: random.Random) -> _Made:
@@ -242,7 +248,16 @@ def _product(rng: random.Random) -> _Made:
 
 def _mean(rng: random.Random) -> _Made:
     numbers = [rng.randint(1, 999) for _ in range(rng.randint(3, 9))]
-    name, code = rng.choice((("mean", "sum(n) / len(n)"), ("average", "sum(n) / len(n)"), ("sum", "sum(n)"), ("largest", "max(n)"), ("smallest", "min(n)"), ("range", "max(n) - min(n)")))
+    name, code = rng.choice(
+        (
+            ("mean", "sum(n) / len(n)"),
+            ("average", "sum(n) / len(n)"),
+            ("sum", "sum(n)"),
+            ("largest", "max(n)"),
+            ("smallest", "min(n)"),
+            ("range", "max(n) - min(n)"),
+        )
+    )
     said = rng.choice(("what is the {w} of {n}?", "{w} of {n}", "the {w} of these numbers: {n}", "give me the {w} of {n}"))
     return said.format(w=name, n=", ".join(map(str, numbers))), f"n = {numbers}\nprint({code})", f"The {name} is {{o}}."
 
@@ -250,7 +265,9 @@ def _mean(rng: random.Random) -> _Made:
 def _sort(rng: random.Random) -> _Made:
     numbers = [rng.randint(1, 999) for _ in range(rng.randint(4, 9))]
     down = rng.random() < 0.4
-    said = rng.choice(("sort {n}", "sort these: {n}", "put {n} in order", "order the numbers {n}")).format(n=", ".join(map(str, numbers))) + (" descending" if down else "")
+    said = rng.choice(("sort {n}", "sort these: {n}", "put {n} in order", "order the numbers {n}")).format(n=", ".join(map(str, numbers))) + (
+        " descending" if down else ""
+    )
     return said, f"print(sorted({numbers}{', reverse=True' if down else ''}))", "Sorted: {l}."
 
 
@@ -271,7 +288,11 @@ def _percent(rng: random.Random) -> _Made:
 
 def _power(rng: random.Random) -> _Made:
     a, b = rng.randint(2, 30), rng.randint(3, 25)
-    options = ((f"what is {a} to the power of {b}?", f"print({a} ** {b})"), (f"factorial of {b}", f"import math\nprint(math.factorial({b}))"), (f"square root of {a * 37}", f"import math\nprint(round(math.sqrt({a * 37}), 4))"))
+    options = (
+        (f"what is {a} to the power of {b}?", f"print({a} ** {b})"),
+        (f"factorial of {b}", f"import math\nprint(math.factorial({b}))"),
+        (f"square root of {a * 37}", f"import math\nprint(round(math.sqrt({a * 37}), 4))"),
+    )
     said, code = rng.choice(options)
     return said, code, "It is {o}."
 
@@ -282,10 +303,24 @@ def _divisor(rng: random.Random) -> _Made:
     return f"{said} of {a} and {b}", f"import math\nprint(math.{name}({a}, {b}))", f"The {said} is {{o}}."
 
 
-_CALCULATIONS: tuple[Callable[[random.Random], _Made], ...] = (_interest, _primes, _days, _weekday, _product, _product, _mean, _mean, _sort, _letters, _percent, _power, _divisor)
+_CALCULATIONS: tuple[Callable[[random.Random], _Made], ...] = (
+    _interest,
+    _primes,
+    _days,
+    _weekday,
+    _product,
+    _product,
+    _mean,
+    _mean,
+    _sort,
+    _letters,
+    _percent,
+    _power,
+    _divisor,
+)
 
 
-def calculation(rng: random.Random) -> Question:
+def calculation(rng: random.Random, run: Run) -> Question:
     said, code, answer = make_calculation(rng)
     output = run(code, [])
     return Question(said, code, output, answer.replace("{o}", output).replace("{l}", _listed(output)), _NO_TABLE)
@@ -295,7 +330,7 @@ _NOTHING = Column("", "")
 _NO_TABLE = Table("", _NOTHING, (), (), _NOTHING, ())
 
 
-def broken(question: Question, rng: random.Random) -> tuple[str, str] | None:
+def broken(question: Question, rng: random.Random, run: Run) -> tuple[str, str] | None:
     """The program with a mistake that people and models make, and the traceback; None where this one has no room for it."""
     names = [column.name for column in question.table.columns if f'"{column.name}"' in question.code]
     if not names:
@@ -307,7 +342,7 @@ def broken(question: Question, rng: random.Random) -> tuple[str, str] | None:
     return (code, output) if "Traceback" in output else None
 
 
-def joined(rng: random.Random, side: Side) -> tuple[Question, Table]:
+def joined(rng: random.Random, side: Side, run: Run) -> tuple[Question, Table]:
     """A question that needs two files: a table, and a list of its categories."""
     table = make_table(rng, side)
     c, n = rng.choice(table.categories), rng.choice(table.numbers)
@@ -316,7 +351,9 @@ def joined(rng: random.Random, side: Side) -> tuple[Question, Table]:
     words = rng.choice(("groups", "lookup", "mapping", "zones", "classes", "keys")) + rng.choice(("", "_2", "_new", "_list"))
     other = Table(f"{words}.csv", c, (), (), kind, tuple((value, groups[i % 2]) for i, value in enumerate(c.values)))
     verb, word = rng.choice((("mean", "average"), ("sum", "total"), ("max", "highest")))
-    said = rng.choice((f"the {word} {n.said} per {kind.name}", f"{word} {n.name} by {kind.name}", f"join the files and give me the {word} {n.said} for each {kind.name}"))
+    said = rng.choice(
+        (f"the {word} {n.said} per {kind.name}", f"{word} {n.name} by {kind.name}", f"join the files and give me the {word} {n.said} for each {kind.name}")
+    )
     code = (
         f'import pandas as pd\ndf = pd.read_csv("{table.path}").merge(pd.read_csv("{other.path}"), on="{c.name}")\n'
         f'print(df.groupby("{kind.name}")["{n.name}"].{verb}().round(2).to_dict())'
@@ -324,8 +361,3 @@ def joined(rng: random.Random, side: Side) -> tuple[Question, Table]:
     output = run(code, [table, other])
     answer = f"The {word} {n.said} by {kind.name}: {_listed(output)}."
     return Question(rng.choice(VALUE_FRAMES).format(p=said, f=table.file) if not said.startswith("join") else said, code, output, answer, table), other
-
-
-if __name__ == "__main__":
-    for seed in range(int(sys.argv[1])):
-        print(make_question(make_table(random.Random(seed), "train"), random.Random(seed)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import random
 import string
 from collections.abc import Callable
@@ -17,13 +17,16 @@ _TITLES = pool(
     "Amber Road|The Quiet Field|Copper Kettle|Violet Hour|Northern Crown|Salt and Smoke|Hollow Oak|Distant Drums|Marble Arch|Starling",
 )
 _WORDS = pool(
-    "alpha|bridge|cactus|dolphin|ember|falcon|granite|harvest|island|jungle|kernel|ladder|magnet|nectar|orbit|pepper|quartz|ribbon|saturn|timber|umbra|violet|walnut|yellow|zenith",
+    "alpha|bridge|cactus|dolphin|ember|falcon|granite|harvest|island|jungle|kernel|ladder|magnet|nectar|orbit|pepper|quartz|ribbon|saturn|timber|umbra|"
+    "violet|walnut|yellow|zenith",
     "anvil|bramble|cobalt|dynamo|estuary|fjord|gazelle|hazel|indigo|juniper|krill|lagoon|mosaic|nimbus",
 )
 _ENUMS_TRAIN = (
-    "temperature: celsius,fahrenheit,kelvin; priority: low,normal,high,urgent; language: english,german,french,spanish,italian,japanese; currency: USD,EUR,GBP,JPY,CHF;"
+    "temperature: celsius,fahrenheit,kelvin; priority: low,normal,high,urgent; language: english,german,french,spanish,italian,japanese; "
+    "currency: USD,EUR,GBP,JPY,CHF; "
     "currency2: NOK,SEK,CAD,AUD,INR; cabin: economy,business,first; transport: car,bus,bike,train,foot; frequency: hourly,daily,weekly,monthly,yearly;"
-    "room: kitchen,bathroom,bedroom,hallway,office; colour: red,green,blue,white,black,orange; genre: comedy,drama,horror,action,romance; size: small,medium,large;"
+    "room: kitchen,bathroom,bedroom,hallway,office; colour: red,green,blue,white,black,orange; genre: comedy,drama,horror,action,romance; "
+    "size: small,medium,large; "
     "role: admin,editor,viewer,guest; backup: full,incremental,differential; loglevel: debug,info,warning,error; metric: cpu,memory,disk,network;"
     "distance: km,miles,metres; length: feet,inches,yards; length2: cm,mm,metre; level: beginner,intermediate,advanced;"
     "doctor: dentist,surgeon,dermatologist,pediatrician; insurance: public,private; leave: holiday,sick leave,parental leave;"
@@ -33,7 +36,8 @@ _ENUMS_TRAIN = (
     "crop: wheat,barley,potatoes,corn; paper: A4,A3,letter; clock: 12 hour,24 hour; environment: staging,production,testing"
 )
 _ENUMS_HELD_OUT = (
-    "kp: planetary,local,polar; inspection: quick,thorough,seasonal; filter: hydrogen,oxygen,luminance; wing: east,west,atrium; piste: easy,moderate,expert,freeride;"
+    "kp: planetary,local,polar; inspection: quick,thorough,seasonal; filter: hydrogen,oxygen,luminance; wing: east,west,atrium; "
+    "piste: easy,moderate,expert,freeride; "
     "depth: bitonal,greyscale,deep colour; throttle: icing,noise,bats,grid overload; dogfood: kibble,raw meat,tinned; weave: herringbone,twill,damask,gingham;"
     "yarn: linen,cashmere,hemp; datum: chart datum,mean sea level; closure: cork,screw cap,glass stopper; tonguelang: latin,finnish,swahili,welsh;"
     "agent: chlorine,magnesium,bicarbonate"
@@ -46,7 +50,7 @@ def _enums(text: str) -> dict[str, tuple[str, ...]]:
 
 ENUMS = {**_enums(_ENUMS_TRAIN), **_enums(_ENUMS_HELD_OUT)}
 NUMBER_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
-MONTHS = "January February March April May June July August September October November December".split()
+MONTHS = ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,13 +133,15 @@ def listed(words: list[str]) -> str:
     return words[0] if len(words) == 1 else ", ".join(words[:-1]) + " and " + words[-1]
 
 
-def _day(rng: random.Random) -> datetime.date:
-    return datetime.date(2024, 1, 1) + datetime.timedelta(days=rng.randint(0, 1400))
+def _day(rng: random.Random) -> dt.date:
+    return dt.date(2024, 1, 1) + dt.timedelta(days=rng.randint(0, 1400))
 
 
-def _said_day(day: datetime.date, rng: random.Random) -> str:
+def _said_day(day: dt.date, rng: random.Random) -> str:
     month = MONTHS[day.month - 1]
-    return rng.choice((day.isoformat(), day.isoformat(), f"{day.day} {month} {day.year}", f"{month} {day.day}, {day.year}", f"{day.day} {month[:3]} {day.year}"))
+    return rng.choice(
+        (day.isoformat(), day.isoformat(), f"{day.day} {month} {day.year}", f"{month} {day.day}, {day.year}", f"{day.day} {month[:3]} {day.year}")
+    )
 
 
 def _date(rng: random.Random, side: Side) -> Value:
@@ -153,7 +159,7 @@ def _time(rng: random.Random, side: Side) -> Value:
 
 def _range(rng: random.Random, side: Side) -> Value:
     first = _day(rng)
-    last = first + datetime.timedelta(days=rng.randint(1, 20))
+    last = first + dt.timedelta(days=rng.randint(1, 20))
     keys = rng.choice((("from", "to"), ("start", "end"), ("first_day", "last_day"), ("begin", "until")))
     day = {"type": "string", "format": "date"}
     schema = {"type": "object", "properties": dict.fromkeys(keys, day), "required": list(keys)}
@@ -163,19 +169,25 @@ def _range(rng: random.Random, side: Side) -> Value:
 
 
 def _address(rng: random.Random, side: Side) -> Value:
-    street = f"{rng.choice(('Main', 'Mill', 'Church', 'Park', 'Station', 'Lake', 'Queen', 'Forest'))} {rng.choice(('Street', 'Road', 'Lane'))} {rng.randint(1, 180)}"
+    street = (
+        f"{rng.choice(('Main', 'Mill', 'Church', 'Park', 'Station', 'Lake', 'Queen', 'Forest'))} {rng.choice(('Street', 'Road', 'Lane'))} {rng.randint(1, 180)}"
+    )
     city = CITIES.pick(rng, side)
     if rng.random() < 0.3:
         return Value({"type": "string"}, f"{street}, {city}", f"{street}, {city}")
     keys = rng.choice((("street", "city"), ("line1", "town"), ("street", "place")))
-    schema = {"type": "object", "properties": dict.fromkeys(keys, {"type": "string"}), "required": list(keys)}
+    schema = {"type": "object", "properties": {key: {"type": "string"} for key in keys}, "required": list(keys)}
     return Value(schema, dict(zip(keys, (street, city), strict=True)), rng.choice((f"{street}, {city}", f"{street} in {city}")))
 
 
 def _whole_numbers(low: int, high: int, least: int, most: int) -> Maker:
     def maker(rng: random.Random, side: Side) -> Value:
         numbers = [rng.randint(low, high) for _ in range(rng.randint(least, most))]
-        return Value({"type": "array", "items": {"type": "integer"}}, numbers, rng.choice((", ", " ")).join(map(str, numbers)) if len(numbers) > 2 else listed([*map(str, numbers)]))
+        return Value(
+            {"type": "array", "items": {"type": "integer"}},
+            numbers,
+            rng.choice((", ", " ")).join(map(str, numbers)) if len(numbers) > 2 else listed([*map(str, numbers)]),
+        )
 
     return maker
 

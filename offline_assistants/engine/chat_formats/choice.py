@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from offline_assistants.engine.chat_formats.answer_parser import AnswerParser
+from offline_assistants.engine.chat_formats.compact_tools import compact_section
 from offline_assistants.engine.chat_formats.families.cohere import cohere
 from offline_assistants.engine.chat_formats.families.deepseek import deepseek
 from offline_assistants.engine.chat_formats.families.functionary import functionary
@@ -29,7 +30,7 @@ from offline_assistants.engine.chat_formats.native import NativeFormat
 from offline_assistants.engine.chat_formats.reasoning import thoughts_of
 from offline_assistants.engine.chat_formats.syntax import Syntax
 from offline_assistants.engine.chat_formats.template import ChatTemplate
-from offline_assistants.errors import RequestError
+from offline_assistants.errors import ModelNotLoaded, RequestError
 from offline_assistants.ports import Chat
 
 Family = Callable[[str], Syntax | None]
@@ -96,8 +97,12 @@ def families() -> tuple[tuple[str, Family], ...]:
     )
 
 
-def choose(template: ChatTemplate) -> Choice:
-    """The format for a template, chosen by the template's text alone."""
+def choose(template: ChatTemplate, *, trained_on: str | None = None) -> Choice:
+    """The format for a template, chosen by the template's text alone, or the one that the model's adapter was trained on. Raises ModelNotLoaded."""
+    if trained_on == "compact":
+        return Choice(GenericFormat(template, name="compact", tools_told=compact_section), "The model's adapter was trained on tools in a line each.")
+    if trained_on is not None:
+        raise ModelNotLoaded(f"The LoRA adapter was trained on the chat format {trained_on!r}, which this version does not know. Take it out of --lora.")
     for name, family in families():
         syntax = family(template.source)
         if syntax is None or syntax.calls is None:

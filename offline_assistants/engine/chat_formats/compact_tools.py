@@ -35,7 +35,9 @@ def _line(tool: ToolSpec) -> str:
 def _object(schema: Mapping[str, Any], root: Mapping[str, Any], depth: int) -> str:
     properties = cast("dict[str, Any]", schema.get("properties") or {})
     required = cast("list[str]", schema.get("required") or [])
-    parts = [f"{json.dumps(name, ensure_ascii=False)}: {'' if name in required else 'optional '}{_value(each, root, depth)}" for name, each in properties.items()]
+    parts = [
+        f"{json.dumps(name, ensure_ascii=False)}: {'' if name in required else 'optional '}{_value(each, root, depth)}" for name, each in properties.items()
+    ]
     return "{" + ", ".join(parts) + "}"
 
 
