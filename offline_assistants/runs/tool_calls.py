@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
@@ -38,7 +37,7 @@ from offline_assistants.errors import NotFound, OfflineAssistantsError, SandboxE
 from offline_assistants.ports import ExecutionEnded, FileMade, Image, Logs, Sandbox, SandboxFile, ToolSpec
 from offline_assistants.runs.active_run import ActiveRun
 from offline_assistants.runs.search import FileSearch
-from offline_assistants.runs.table_columns import MAX_HEADER_BYTES, columns_of, is_table
+from offline_assistants.runs.table_columns import MAX_HEADER_BYTES, Columns, columns_of, is_table
 from offline_assistants.store.blobs import BlobStore
 from offline_assistants.store.changes import Put
 from offline_assistants.store.duckdb_store import DuckDBStore
@@ -66,7 +65,7 @@ class ToolSetting:
     code_files: tuple[File, ...]
     vector_store_ids: tuple[str, ...]
     searchable_names: tuple[str, ...]
-    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    columns: Mapping[str, Columns] = field(default_factory=dict[str, Columns])
     """Of tables in plain text, by file id: so a program can be written without looking into the file first."""
 
 
@@ -111,13 +110,13 @@ class BuiltinTools:
             await self._sandbox.warm()  # while the model still thinks of its program
         return ToolSetting(tuple(files.values()), store_ids, tuple(dict.fromkeys(name for each in names for name in each)), columns)
 
-    async def _columns(self, file: File) -> tuple[str, ...]:
+    async def _columns(self, file: File) -> Columns:
         if not is_table(file.filename):
-            return ()
+            return Columns()
         try:
             return columns_of(file.filename, await self._blobs.read_head(file.digest, MAX_HEADER_BYTES))
         except StoreError:
-            return ()  # deleted a moment ago; the code will say so
+            return Columns()  # deleted a moment ago; the code will say so
 
     async def _thread(self, run: Run) -> Thread:
         thread = await self._store.get(Thread, run.thread_id)
@@ -252,7 +251,7 @@ def tool_specs(run: Run, setting: ToolSetting) -> tuple[ToolSpec, ...]:
     for tool in run.tools:
         match tool:
             case CodeInterpreterTool():
-                specs.append(code_spec([(file.filename, setting.columns.get(file.id, ())) for file in setting.code_files]))
+                specs.append(code_spec([(file.filename, setting.columns.get(file.id, Columns())) for file in setting.code_files]))
             case FileSearchTool():
                 specs.append(search_spec(setting.searchable_names))
             case FunctionTool(function=function):
@@ -260,13 +259,10 @@ def tool_specs(run: Run, setting: ToolSetting) -> tuple[ToolSpec, ...]:
     return tuple(specs)
 
 
-def code_spec(files: Sequence[tuple[str, Sequence[str]]]) -> ToolSpec:
+def code_spec(files: Sequence[tuple[str, Columns]]) -> ToolSpec:
     """code_interpreter, told of these files: each a name and, for a table, its columns."""
     text = "Runs Python code and shows what it prints. Variables are kept. Save files in /mnt/data."
-    listed = ", ".join(
-        f'"/mnt/data/{name}"' + (f" (columns {', '.join(json.dumps(each, ensure_ascii=False) for each in columns)})" if columns else "")
-        for name, columns in files
-    )
+    listed = ", ".join(f'"/mnt/data/{name}"' + (f" ({columns})" if columns.names else "") for name, columns in files)
     return ToolSpec("code_interpreter", f"{text} Files: {listed}." if listed else text, {"type": "object"}, syntax="code")
 
 

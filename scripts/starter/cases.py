@@ -12,14 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from conversations import Conversation, function_call, nothing_fits, several_calls, table_question
-from passages import make_search
-from plain import plain_questions
-from pools import Side
-from programs import Question, make_question, run_here
-from tables import make_table
-
 from offline_assistants.ports import ToolSpec
+from scripts.starter.conversations import Conversation, function_call, nothing_fits, several_calls, table_question
+from scripts.starter.passages import make_search
+from scripts.starter.plain import plain_questions
+from scripts.starter.pools import Side
+from scripts.starter.programs import Question, make_question, run_here
+from scripts.starter.tables import make_table
 
 REQUESTS = Path(__file__).with_name("requests.toml")
 NOT_SAID = re.compile(

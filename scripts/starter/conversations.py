@@ -9,15 +9,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from functions import Function, Request, domains, dressed, make_function, make_request, make_result, vague_request
-from passages import SearchCase, make_search
-from pools import Side
-from programs import Question, Run, broken, calculation, joined, make_question, read_line
-from tables import Table, make_table
-
 from offline_assistants.ports import ChatMessage, ChatToolCall, ToolSpec
 from offline_assistants.runs.history import search_arguments
 from offline_assistants.runs.tool_calls import code_spec, search_spec
+from scripts.starter.functions import Function, Request, domains, dressed, make_function, make_request, make_result, vague_request
+from scripts.starter.passages import SearchCase, make_search
+from scripts.starter.pools import Side
+from scripts.starter.programs import Question, Run, broken, calculation, joined, make_question, read_line
+from scripts.starter.tables import Table, make_table
 
 SYSTEMS = (
     "",
@@ -134,7 +133,7 @@ def _with_others(rng: random.Random, side: Side, tools: list[ToolSpec], *, most:
     others = [spec(function) for function in _functions(rng, side, rng.choice((0, 0, 1, 2, most)))]
     if "code_interpreter" not in names and rng.random() < 0.25:
         table = make_table(rng, side)
-        others.append(code_spec([(table.file, [column.name for column in table.columns])] if rng.random() < 0.5 else []))
+        others.append(code_spec([(table.file, table.told)] if rng.random() < 0.5 else []))
     if "file_search" not in names and rng.random() < 0.25:
         others.append(search_spec(make_search(rng, side, is_held=True).files if rng.random() < 0.7 else ()))
     whole = tools + [tool for tool in others if tool.name not in names]
@@ -238,7 +237,7 @@ def table_question(rng: random.Random, side: Side, run: Run) -> Conversation:
 
 
 def _told(files: Sequence[Table]) -> ToolSpec:
-    return code_spec([(each.file, [column.name for column in each.columns] if each.file.endswith(".csv") else []) for each in files])
+    return code_spec([(each.file, each.told) for each in files])
 
 
 def _ask(chat: Conversation, question: Question, rng: random.Random, run: Run) -> None:
@@ -266,7 +265,7 @@ def unlisted_table(rng: random.Random, side: Side, run: Run) -> Conversation:
 def two_tables(rng: random.Random, side: Side, run: Run) -> Conversation:
     question, other = joined(rng, side, run)
     table = question.table
-    told = [(table.file, [column.name for column in table.columns]), (other.file, [other.label.name, other.date.name])]
+    told = [(table.file, table.told), (other.file, other.told)]
     rng.shuffle(told)
     chat = Conversation("code", rng.choice(SYSTEMS), _with_others(rng, side, [code_spec(told)], most=1))
     _ask(chat, question, rng, run)

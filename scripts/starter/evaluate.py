@@ -1,4 +1,4 @@
-"""Says how well the starter model does its job: `evaluate.py [--adapter FILE] [--cases 200] [--json FILE]`. Without an adapter it measures the base.
+"""Says how well the starter model does its job: `scripts/starter/evaluate [--adapter FILE] [--cases 200] [--json FILE]`. Without an adapter, the base.
 
 Held-out cases, greedy, through the product's own HTTP API with its grammars, its search and its sandbox; then the requests by hand. Exit code 1 when a
 figure falls short. `--quick` takes few cases of each kind, `--side train` new conversations about topics of the training: the gap says what was memorised.
@@ -23,10 +23,11 @@ from pathlib import Path
 from typing import Any
 
 import openai
-from base import MODEL_ID
-from cases import Case, Judgement, Outcome, hand_written, held_out_cases, overlap
 from rich.console import Console
 from rich.table import Table
+
+from scripts.starter.base_model import MODEL_ID
+from scripts.starter.cases import Case, Judgement, Outcome, hand_written, held_out_cases, overlap
 
 KINDS = ("function", "calls", "none", "code", "search", "not held", "plain")
 QUICK_CASES = 12
@@ -58,7 +59,7 @@ class Answered:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="scripts/starter/evaluate.py", description="How well the starter model does its job.")
+    parser = argparse.ArgumentParser(prog="scripts/starter/evaluate", description="How well the starter model does its job.")
     parser.add_argument("--adapter", type=Path, help="a GGUF of export.py; without it, the base")
     parser.add_argument("--cases", type=int, default=200, help="of each kind")
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_CASES} cases of each kind")

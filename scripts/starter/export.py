@@ -1,4 +1,4 @@
-"""Writes the trained adapter as a GGUF that llama.cpp loads beside the base: `export.py --run DIR --out FILE`."""
+"""Writes the trained adapter as a GGUF that llama.cpp loads beside the base: `scripts/starter/export --run DIR --out FILE`."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from gguf import GGUFWriter
-from llama import ADAPTED, ALPHA
+
+from scripts.starter.llama import ADAPTED, ALPHA
 
 CHAT_FORMAT_KEY = "offline_assistants.chat_format"
 """The engine speaks to a model with this adapter as it was trained."""
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="scripts/starter/export.py", description="Writes the adapter as GGUF.")
+    parser = argparse.ArgumentParser(prog="scripts/starter/export", description="Writes the adapter as GGUF.")
     parser.add_argument("--run", type=Path, default=Path("starter-run"), help="folder of train.py")
     parser.add_argument("--out", type=Path, default=Path("starter.lora.gguf"))
     arguments = parser.parse_args()

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pools import Side, topic_lines
-from values import Value, flag, make
+from scripts.starter.pools import Side, topic_lines
+from scripts.starter.values import Value, flag, make
 
 _SYNONYMS = {
     "city": "city|town|location|place|where|city_name",
@@ -100,6 +100,8 @@ class Function:
     names: dict[str, str] = field(default_factory=dict[str, str])
     """Slot -> parameter."""
     schemas: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
+    required: frozenset[str] = frozenset()
+    """Slots that every request fills."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,9 +168,10 @@ def make_function(domain: Domain, rng: random.Random, side: Side) -> Function:
         if rng.random() < 0.3 and "description" not in schemas[slot.name]:
             schemas[slot.name] = {**schemas[slot.name], "description": _described(slot, rng)}
     properties = {names[slot.name]: schemas[slot.name] for slot in slots}
-    required = [names[slot.name] for slot in slots if slot.is_required]
+    needed = {slot.name for slot in slots if slot.is_required or rng.random() < 0.15}
+    required = [names[slot.name] for slot in slots if slot.name in needed]
     description = domain.description if rng.random() < 0.85 else ""
-    return Function(domain, name, description, {"type": "object", "properties": properties, "required": required}, names, schemas)
+    return Function(domain, name, description, {"type": "object", "properties": properties, "required": required}, names, schemas, frozenset(needed))
 
 
 def _parameter_name(slot: Slot, rng: random.Random, style: str, taken: set[str]) -> str:
@@ -210,7 +213,7 @@ def make_request(function: Function, rng: random.Random, side: Side) -> Request:
     values: dict[str, Value] = {}
     phrases: list[str] = []
     for slot in function.domain.slots:
-        if slot.name not in function.names or not (slot.is_required or slot.name in inline or rng.random() < 0.5):
+        if slot.name not in function.names or not (slot.name in function.required or slot.name in inline or rng.random() < 0.5):
             if slot.name in inline:  # a request names what this function cannot take
                 return make_request(function, rng, side)
             continue
@@ -248,7 +251,7 @@ def make_result(domain: Domain, request: Request, rng: random.Random) -> tuple[s
         "c": f"{rng.choice('ABCDEFGHKLMN')}{rng.choice('PQRSTUVX')}-{rng.randint(100, 9999)}",
         "t": f"{rng.randint(0, 23):02}:{rng.choice((0, 5, 20, 35, 50)):02}",
         "s": str(next(iter(request.arguments.values()), "it")),
-        "T": rng.choice(("Morning Tide", "Lemon", "Wild Rose", "Harvest", "The Third Door", "Pumpkin", "Snowfall")),
+        "T": rng.choice(("Morning Bell", "Lemon", "Wild Rose", "Harvest", "The Third Door", "Pumpkin", "Snowfall")),
     }
 
     def filled(text: str) -> str:

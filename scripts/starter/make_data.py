@@ -1,4 +1,4 @@
-"""Makes the conversations to learn from: `make_data.py --count 20000 --out DIR`. The same count and seed give the same bytes.
+"""Makes the conversations to learn from: `scripts/starter/make_data --count 20000 --out DIR`. The same count and seed give the same bytes.
 
 DIR/train.jsonl: a conversation a line (see conversations.py). One that holds a held-out word, which some answers of the base model do, is left out.
 Needs pandas, because programs are run to know what they print.
@@ -15,14 +15,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from base_answers import read_answers
-from conversations import kinds, make_conversation
-from leaks import held_out
-from programs import run_here
+from scripts.starter.base_answers import read_answers
+from scripts.starter.conversations import kinds, make_conversation
+from scripts.starter.leaks import held_out
+from scripts.starter.programs import Run, run_here
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="scripts/starter/make_data.py", description="Makes the training data of the starter model.")
+    parser = argparse.ArgumentParser(prog="scripts/starter/make_data", description="Makes the training data of the starter model.")
     parser.add_argument("--count", type=int, default=20_000, help="how many conversations are tried; some are left out")
     parser.add_argument("--first", type=int, default=0, help="the number of the first: another range is another set")
     parser.add_argument("--out", type=Path, default=Path("starter-data"), help="folder for train.jsonl")
@@ -30,7 +30,7 @@ def main() -> int:
     arguments.out.mkdir(parents=True, exist_ok=True)
     digest, counts = hashlib.sha256(), collections.Counter[str]()
     with (arguments.out / "train.jsonl").open("wb") as file:
-        for conversation in training_conversations(arguments.first, arguments.count):
+        for conversation in training_conversations(arguments.first, arguments.count, run_here):
             line = json.dumps(conversation, ensure_ascii=False).encode() + b"\n"
             file.write(line)
             digest.update(line)
@@ -39,9 +39,9 @@ def main() -> int:
     return 0
 
 
-def training_conversations(first: int, count: int) -> Iterator[dict[str, Any]]:
+def training_conversations(first: int, count: int, run: Run) -> Iterator[dict[str, Any]]:
     """The conversations of these numbers that hold no held-out word."""
-    mixture, secret = kinds(list(read_answers().values()), run_here), held_out()
+    mixture, secret = kinds(list(read_answers().values()), run), held_out()
     for seed in range(first, first + count):
         conversation = make_conversation(seed, "train", mixture).to_json()
         if not secret.in_text(json.dumps(conversation, ensure_ascii=False)):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from pools import FIRST_NAMES, LAST_NAMES, Side, pool, topic_lines
-from values import MONTHS
+from scripts.starter.pools import FIRST_NAMES, LAST_NAMES, Side, pool, topic_lines
+from scripts.starter.values import MONTHS
 
 _KINDS = pool(
     "museum|hotel|library|hospital|school|factory|theatre|campsite|airport|bakery|bank|gym|zoo|music school|ice rink|bookshop|brewery|dental clinic|"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 
-from pools import PLAIN_TOPICS, Side
+from scripts.starter.pools import PLAIN_TOPICS, Side
 
 _STEMS = [
     "What is {}?",

@@ -15,8 +15,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pools import TOPICS_DIR, Side
-from tables import Column, Table, make_table
+from scripts.starter.pools import TOPICS_DIR, Side
+from scripts.starter.tables import Column, Table, make_table
 
 VALUE_FRAMES = [
     "what is {p}?",
@@ -91,8 +91,13 @@ class Question:
 
 
 def read_line(table: Table) -> str:
+    return f"import pandas as pd\ndf = {_read(table)}\n"
+
+
+def _read(table: Table) -> str:
     reader = {"csv": "read_csv", "json": "read_json", "xlsx": "read_excel"}[table.file.rpartition(".")[2]]
-    return f'import pandas as pd\ndf = pd.{reader}("{table.path}")\n'
+    separator = f', sep="{table.delimiter}"' if reader == "read_csv" and table.delimiter != "," else ""
+    return f'pd.{reader}("{table.path}"{separator})'
 
 
 def make_question(table: Table, rng: random.Random, run: Run) -> Question:
@@ -355,7 +360,7 @@ def joined(rng: random.Random, side: Side, run: Run) -> tuple[Question, Table]:
         (f"the {word} {n.said} per {kind.name}", f"{word} {n.name} by {kind.name}", f"join the files and give me the {word} {n.said} for each {kind.name}")
     )
     code = (
-        f'import pandas as pd\ndf = pd.read_csv("{table.path}").merge(pd.read_csv("{other.path}"), on="{c.name}")\n'
+        f'import pandas as pd\ndf = {_read(table)}.merge({_read(other)}, on="{c.name}")\n'
         f'print(df.groupby("{kind.name}")["{n.name}"].{verb}().round(2).to_dict())'
     )
     output = run(code, [table, other])

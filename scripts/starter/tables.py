@@ -9,7 +9,8 @@ import json
 import random
 from dataclasses import dataclass
 
-from pools import Side, topic_lines
+from offline_assistants.runs.table_columns import Columns
+from scripts.starter.pools import Side, topic_lines
 
 _SUFFIXES = ("", "", "", "", "", "_value", "_1", "_total", "_x", "_nr", "_raw", "_2024", "_avg", "_net")
 
@@ -30,6 +31,7 @@ class Table:
     numbers: tuple[Column, ...]
     date: Column
     rows: tuple[tuple[str | float, ...], ...]
+    delimiter: str = ","
 
     @property
     def path(self) -> str:
@@ -39,13 +41,18 @@ class Table:
     def columns(self) -> tuple[Column, ...]:
         return (self.label, *self.categories, *self.numbers, self.date)
 
+    @property
+    def told(self) -> Columns:
+        """What the product tells of its columns."""
+        return Columns(tuple(column.name for column in self.columns), self.delimiter) if self.file.endswith(".csv") else Columns()
+
     def content(self) -> bytes:
         """The file, for endings csv and json."""
         names = [column.name for column in self.columns]
         if self.file.endswith(".json"):
             return json.dumps([dict(zip(names, row, strict=True)) for row in self.rows]).encode()
         text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
+        writer = csv.writer(text, delimiter=self.delimiter, lineterminator="\n")
         writer.writerows([names, *self.rows])
         return text.getvalue().encode()
 
@@ -83,7 +90,7 @@ def make_table(rng: random.Random, side: Side, *, endings: tuple[str, ...] = ("c
         numbers_of_row = [_number(bounds, int(digits), rng) for _, bounds, digits in nums]
         on = start + dt.timedelta(days=rng.randint(0, 700))
         rows.append((f"{stem[0].upper()}{i + 1:02}", *(rng.choice(each.values) for each in chosen_cats), *numbers_of_row, on.isoformat()))
-    return Table(f"{stem}.{rng.choice(endings)}", label, chosen_cats, chosen_nums, day, tuple(rows))
+    return Table(f"{stem}.{rng.choice(endings)}", label, chosen_cats, chosen_nums, day, tuple(rows), rng.choice(",,,,,,;"))
 
 
 def _number(bounds: str, digits: int, rng: random.Random) -> float:

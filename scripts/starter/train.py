@@ -1,4 +1,4 @@
-"""Trains the adapter on what make_data made: `train.py --data DIR --out DIR`. Goes on where it was stopped, with the same batches in the same order.
+"""Trains the adapter on what make_data made: `scripts/starter/train --data DIR --out DIR`. Goes on where it was stopped, batch for batch.
 
 Low-rank adapters on every matrix, the base in bfloat16; batches of conversations of like length; the loss on what the assistant writes alone.
 Checkpoints are whole or not there. The log, log.jsonl, has a line for every step.
@@ -18,11 +18,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from base import base_model
-from llama import Llama
 from numpy.typing import NDArray
-from tokens import Tokens
 from torch.nn import functional
+
+from scripts.starter.base_model import base_model_path
+from scripts.starter.llama import Llama
+from scripts.starter.tokens import Tokens
 
 BATCH_TOKENS = 1900
 MAX_LENGTH = 1900
@@ -33,7 +34,7 @@ Example = tuple[NDArray[np.uint16], NDArray[np.bool_]]
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="scripts/starter/train.py", description="Trains the adapter of the starter model.")
+    parser = argparse.ArgumentParser(prog="scripts/starter/train", description="Trains the adapter of the starter model.")
     parser.add_argument("--data", type=Path, default=Path("starter-data"), help="folder with train.jsonl")
     parser.add_argument("--out", type=Path, default=Path("starter-run"), help="folder for checkpoints and the log")
     parser.add_argument("--tokens", type=int, default=3_000_000, help="how many tokens are seen; the learning rate falls over the last quarter of them")
@@ -55,7 +56,7 @@ def main() -> int:
 def read_examples(data: Path, cache: Path) -> list[Example]:
     """Every conversation as tokens; kept in `cache`, because a start must not take minutes."""
     if not cache.exists() or cache.stat().st_mtime < data.stat().st_mtime:
-        tokens = Tokens(base_model())
+        tokens = Tokens(base_model_path())
         found = [tokens.of(json.loads(line)) for line in data.read_text(encoding="utf-8").splitlines()]
         ends = np.cumsum([len(ids) for ids, _ in found])
         unfinished = cache.with_name("unfinished.npz")
@@ -100,7 +101,7 @@ class Training:
 
     def __init__(self, out: Path, *, device: str, seed: int, num_steps: int) -> None:
         self._out, self._device, self._num_steps = out, device, num_steps
-        self.model = Llama(base_model(), seed=seed).to(device)
+        self.model = Llama(base_model_path(), seed=seed).to(device)
         learned = list(self.model.parameters())
         self.num_parameters = sum(each.numel() for each in learned)
         self._optimizer = torch.optim.AdamW(learned, lr=LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.0)

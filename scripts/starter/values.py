@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from pools import CITIES, COUNTRIES, FIRST_NAMES, ITEM_LISTS, LAST_NAMES, PRODUCTS, TEXTS, TOPICS, Pool, Side, pool
+from scripts.starter.pools import CITIES, COUNTRIES, FIRST_NAMES, ITEM_LISTS, LAST_NAMES, PRODUCTS, TEXTS, TOPICS, Pool, Side, pool
 
 _TITLES = pool(
     "Blue River|The Long Way Home|Golden Lantern|Silent Harbor|Casa Verde|Winter Sun|Old Mill|Night Train|Red Balloon|Crystal Lake|Little Italy|Stone Garden|"
@@ -95,6 +95,10 @@ def _enum(name: str, rng: random.Random) -> Value:
     options = options[: rng.randint(2, len(options))] if len(options) > 2 else options
     style = rng.choice((str, str, str, str.upper, str.title))
     joiner = rng.choice(("_", "_", "-", " "))
+    initials = {option: option[0].upper() for option in options}
+    if rng.random() < 0.12 and len(set(initials.values())) == len(options):
+        chosen = rng.choice(options)
+        return Value({"type": "string", "enum": list(initials.values())}, initials[chosen], chosen)
     written = {option: style(option).replace(" ", joiner) if len(option) > 3 or style is str else option for option in options}
     chosen = rng.choice(options)
     return Value({"type": "string", "enum": list(written.values())}, written[chosen], chosen)
@@ -146,7 +150,8 @@ def _said_day(day: dt.date, rng: random.Random) -> str:
 
 def _date(rng: random.Random, side: Side) -> Value:
     day = _day(rng)
-    return Value({"type": "string", "format": "date"}, day.isoformat(), _said_day(day, rng))
+    schema = {"type": "string", "format": "date"} if rng.random() < 0.75 else {"type": "string", "description": "YYYY-MM-DD"}
+    return Value(schema, day.isoformat(), _said_day(day, rng))
 
 
 def _time(rng: random.Random, side: Side) -> Value:
@@ -154,7 +159,8 @@ def _time(rng: random.Random, side: Side) -> Value:
     written = f"{hour:02}:{minute:02}"
     clock = f"{hour % 12 or 12}{f':{minute:02}' if minute else ''} {'am' if hour < 12 else 'pm'}"
     description = rng.choice(("HH:MM", "24 hours, HH:MM", "e.g. 18:30"))
-    return Value({"type": "string", "description": description}, written, rng.choice((written, written, clock)))
+    schema = {"type": "string", "description": description} if rng.random() < 0.7 else {"type": "string", "format": "time"}
+    return Value(schema, written, rng.choice((written, written, clock)))
 
 
 def _range(rng: random.Random, side: Side) -> Value:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from offline_assistants.runs.table_columns import MAX_HEADER_BYTES, columns_of, is_table
+from offline_assistants.runs.table_columns import MAX_HEADER_BYTES, Columns, columns_of, is_table
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ from offline_assistants.runs.table_columns import MAX_HEADER_BYTES, columns_of, 
     ],
 )
 def test_columns_are_the_names_of_the_first_line(name: str, head: bytes, columns: tuple[str, ...]) -> None:
-    assert columns_of(name, head) == columns
+    assert columns_of(name, head).names == columns
 
 
 @pytest.mark.parametrize(
@@ -30,10 +30,16 @@ def test_columns_are_the_names_of_the_first_line(name: str, head: bytes, columns
     ids=["empty", "empty line", "numbers", "a gap", "cut off", "another encoding", "no text", "too many"],
 )
 def test_a_first_line_that_is_no_header_tells_nothing(head: bytes) -> None:
-    assert columns_of("trees.csv", head) == ()
+    assert columns_of("trees.csv", head) == Columns()
 
 
 def test_tables_are_known_by_their_names() -> None:
     assert is_table("Trees.CSV")
     assert is_table("a.tsv")
     assert not is_table("a.xlsx")
+
+
+def test_columns_are_told_as_programs_name_them() -> None:
+    assert str(columns_of("a.csv", b"kind,so called\n")) == 'columns "kind", "so called"'
+    assert str(columns_of("a.csv", b"kind;height\n")) == 'columns "kind", "height", separated by ";"'
+    assert str(columns_of("a.tsv", b"kind\theight\n")) == 'columns "kind", "height", separated by "\\t"'

@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 MODEL_ID = "smollm2-135m-instruct"
 
 
-def base_model() -> Path:
+def base_model_path() -> Path:
     """The packaged GGUF. Exits when it is not installed, or is not the one that the catalog knows."""
     catalog = tomllib.loads((ROOT / "models" / "catalog.toml").read_text(encoding="utf-8"))
     entry = next(model for model in catalog["models"] if model["id"] == MODEL_ID)
