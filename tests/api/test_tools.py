@@ -141,14 +141,14 @@ def test_a_file_that_code_made_is_linked_where_the_answer_names_it(
 
 
 def test_uploaded_files_reach_the_code(client: openai.OpenAI, engine: ScriptedEngine, sandbox: ScriptedSandbox, assistant: Assistant, thread: Thread) -> None:
-    file = client.files.create(file=("sales.csv", b"a"), purpose="assistants")
+    file = client.files.create(file=("sales.csv", b"day;units\n1;2\n"), purpose="assistants")
     client.beta.threads.messages.create(thread.id, role="user", content="Sum it.", attachments=[{"file_id": file.id, "tools": [{"type": "code_interpreter"}]}])
     engine.will_call("code_interpreter", "1")
 
     ask(client, assistant, thread, tools=CODE)
 
     assert sandbox.calls[0].file_ids == (file.id,)
-    assert "/mnt/data/sales.csv" in engine.chats[0].tools[0].description
+    assert 'Files: "/mnt/data/sales.csv" (columns "day", "units", separated by ";").' in engine.chats[0].tools[0].description
 
 
 @pytest.mark.parametrize(

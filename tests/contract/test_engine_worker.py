@@ -6,7 +6,9 @@ import asyncio
 import os
 import resource
 import signal
+import struct
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +21,7 @@ from offline_assistants.engine.options import EngineOptions, LoraAdapter
 from offline_assistants.engine.pool import EnginePool
 from offline_assistants.engine.scheduler import BatchItem
 from offline_assistants.errors import EngineBusy, EngineError, ModelNotLoaded, OfflineAssistantsError
-from offline_assistants.ports import SamplingParams
+from offline_assistants.ports import Chat, ChatMessage, SamplingParams, ToolSpec
 from tests.contract.test_engines_contract import GREEDY, STARTER, ask, require_starter_model, user
 from tests.tiny_adapter import write_adapter
 
@@ -161,6 +163,41 @@ async def test_an_adapter_of_another_model_is_none_of_this_one_s_business(models
     options = EngineOptions(max_context_tokens=512, lora_adapters=(LoraAdapter("another", tmp_path / "missing"),))
     async with EnginePool(models, options) as pool:
         await pool.load(STARTER)
+
+
+def adapter_trained_on(chat_format: str, path: Path) -> Path:
+    """An adapter of rank 1 that changes nothing, and says what it was trained on (https://github.com/ggml-org/ggml/blob/master/docs/gguf.md)."""
+    width = 576
+
+    def text(value: str) -> bytes:
+        return struct.pack("<Q", len(value)) + value.encode()
+
+    words = {"general.architecture": "llama", "general.type": "adapter", "adapter.type": "lora", "offline_assistants.chat_format": chat_format}
+    values = b"".join(text(key) + struct.pack("<I", 8) + text(value) for key, value in words.items())
+    values += text("adapter.lora.alpha") + struct.pack("<If", 6, 1.0)
+    shapes = {"blk.0.attn_q.weight.lora_a": (width, 1), "blk.0.attn_q.weight.lora_b": (1, width)}
+    tensors = b"".join(text(name) + struct.pack("<IQQIQ", 2, *shape, 0, i * width * 4) for i, (name, shape) in enumerate(shapes.items()))
+    head = struct.pack("<4sIQQ", b"GGUF", 3, len(shapes), len(words) + 1) + values + tensors
+    path.write_bytes(head + bytes(-len(head) % 32) + bytes(2 * width * 4))
+    return path
+
+
+async def test_a_model_is_spoken_to_as_its_adapter_was_trained(models: Catalog, tmp_path: Path):
+    tool = ToolSpec("get_weather", "The weather.", {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]})
+    chat = Chat((ChatMessage("user", "Hello"),), (tool,))
+    adapter = LoraAdapter(STARTER, adapter_trained_on("compact", tmp_path / "compact.gguf"))
+
+    async with EnginePool(models, SMALL) as plain, EnginePool(models, replace(SMALL, lora_adapters=(adapter,))) as adapted:
+        generic, compact = await plain.measure(STARTER, chat), await adapted.measure(STARTER, chat)
+
+    assert compact < generic
+
+
+async def test_an_adapter_that_was_trained_on_what_is_unknown_is_refused(models: Catalog, tmp_path: Path):
+    adapter = LoraAdapter(STARTER, adapter_trained_on("telepathy", tmp_path / "telepathy.gguf"))
+    async with EnginePool(models, replace(SMALL, lora_adapters=(adapter,))) as pool:
+        with pytest.raises(ModelNotLoaded, match="'telepathy', which this version does not know"):
+            await pool.load(STARTER)
 
 
 @pytest.mark.parametrize(
