@@ -36,7 +36,7 @@ def columns_of(filename: str, head: bytes) -> Columns:
     if "\ufffd" in line or "\0" in line or not (end or len(head) < MAX_HEADER_BYTES):
         return Columns()
     delimiter = "\t" if filename.lower().endswith(".tsv") else max(_DELIMITERS, key=line.count)
-    names = tuple(name.strip() for name in next(csv.reader([line], delimiter=delimiter), []))
+    names = tuple(name.strip() for name in next(csv.reader([line], delimiter=delimiter), list[str]()))
     is_header = all(name and len(name) <= MAX_NAME and not _is_number(name) for name in names)
     return Columns(names, delimiter) if is_header and 0 < len(names) <= MAX_COLUMNS else Columns()
 
