@@ -10,10 +10,8 @@ import numpy as np
 import torch
 from gguf import GGUFWriter
 
+from offline_assistants.engine.model_runner import CHAT_FORMAT_KEY
 from scripts.starter.llama import ADAPTED, ALPHA
-
-CHAT_FORMAT_KEY = "offline_assistants.chat_format"
-"""The engine speaks to a model with this adapter as it was trained."""
 
 
 def main() -> int:

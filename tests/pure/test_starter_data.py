@@ -22,7 +22,7 @@ from scripts.starter.make_data import training_conversations
 from scripts.starter.pools import Side
 from scripts.starter.tables import Table
 
-NUM_CONVERSATIONS = 400
+NUM_CONVERSATIONS = 250
 
 
 def run(code: str, tables: Sequence[Table]) -> str:
@@ -30,9 +30,14 @@ def run(code: str, tables: Sequence[Table]) -> str:
     return "42"
 
 
-def conversations(side: Side) -> Iterator[Conversation]:
+@pytest.fixture(scope="module")
+def learned() -> list[Conversation]:
+    return conversations("train", NUM_CONVERSATIONS)
+
+
+def conversations(side: Side, count: int) -> list[Conversation]:
     mixture = kinds(list(read_answers().values()), run)
-    return (make_conversation(i, side, mixture) for i in range(NUM_CONVERSATIONS))
+    return [make_conversation(i, side, mixture) for i in range(count)]
 
 
 def calls(conversation: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
@@ -44,10 +49,10 @@ def calls(conversation: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
                 yield tools[name], arguments
 
 
-def test_no_held_out_name_or_sentence_is_learned() -> None:
+def test_no_held_out_name_or_sentence_is_learned(learned: list[Conversation]) -> None:
     secret = held_out()
 
-    found = {leak for chat in conversations("train") if chat.kind != "plain" for leak in secret.in_text(json.dumps(chat.to_json()))}
+    found = {leak for chat in learned if chat.kind != "plain" for leak in secret.in_text(json.dumps(chat.to_json()))}
 
     assert found == set()
     assert len(secret.words) > 300
@@ -57,16 +62,16 @@ def test_no_held_out_name_or_sentence_is_learned() -> None:
 def test_what_the_base_model_said_of_held_out_things_is_left_out() -> None:
     secret = held_out()
 
-    learned = list(training_conversations(0, NUM_CONVERSATIONS, run))
+    kept = list(training_conversations(0, NUM_CONVERSATIONS, run))
 
-    assert [each for each in learned if secret.in_text(json.dumps(each, ensure_ascii=False))] == []
-    assert len(learned) > 0.95 * NUM_CONVERSATIONS
+    assert [each for each in kept if secret.in_text(json.dumps(each, ensure_ascii=False))] == []
+    assert len(kept) > 0.95 * NUM_CONVERSATIONS
 
 
 def test_held_out_conversations_are_seen_for_what_they_are() -> None:
     secret = held_out()
 
-    known = [chat for chat in conversations("held_out") if chat.kind in {"function", "calls", "search"} and not secret.in_text(json.dumps(chat.to_json()))]
+    known = [chat for chat in conversations("held_out", 60) if chat.kind in {"function", "calls", "search"} and not secret.in_text(json.dumps(chat.to_json()))]
 
     assert known == []
 
@@ -80,9 +85,9 @@ def test_functions_have_hundreds_of_shapes() -> None:
     assert len({function.name for function in functions}) > 2_000
 
 
-def test_every_call_is_valid_for_its_function() -> None:
+def test_every_call_is_valid_for_its_function(learned: list[Conversation]) -> None:
     wrong = []
-    for chat in conversations("train"):
+    for chat in learned:
         for tool, text in calls(chat.to_json()):
             arguments, properties = json.loads(text), tool["parameters"]["properties"]
             is_complete = set(tool["parameters"].get("required", ())) <= arguments.keys() <= properties.keys()
@@ -101,9 +106,9 @@ def test_the_same_number_makes_the_same_conversation() -> None:
     ]
 
 
-def test_a_turn_is_learned_just_as_the_engine_will_have_it_before_it() -> None:
+def test_a_turn_is_learned_just_as_the_engine_will_have_it_before_it(learned: list[Conversation]) -> None:
     compact = choose(ChatTemplate(CHATML, bos_token="", eos_token="", control_tokens=(), strftime=str), trained_on="compact").format
-    for chat in conversations("train"):
+    for chat in learned[:60]:
         written = ""
         for i, message in enumerate(chat.messages):
             if message.role == "assistant":
