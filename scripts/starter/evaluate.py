@@ -79,6 +79,8 @@ def main() -> int:
     agreement = agreements(plain, arguments) if plain else []
     found = figures(answered[: len(cases)], answered[len(cases) :], agreement)
     show(found)
+    if broken := [each.outcome.status for each in answered if each.outcome.status.startswith("failed")]:
+        Console(highlight=False).print(f"{len(broken)} of {len(answered)} requests failed and count as wrong. The first: {broken[0]}")
     if arguments.json:
         arguments.json.write_text(
             json.dumps({"figures": found, "cases": [noted(each) for each in answered]}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
