@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -64,3 +65,23 @@ def _read(path: Path) -> str:
         return path.read_text("utf-8", "replace")
     except OSError:
         return ""
+
+
+def busy_share(seconds: float = 0.5) -> float:
+    """How much of the processors' time is used, 0 to 1, measured for so long; 0 when nothing tells."""
+    before = _processor_times()
+    time.sleep(seconds)
+    after = _processor_times()
+    if before is None or after is None or after[1] <= before[1]:
+        return 0.0
+    return (after[0] - before[0]) / (after[1] - before[1])
+
+
+def _processor_times() -> tuple[int, int] | None:
+    """Used, and in all, since the machine began (Linux: /proc/stat)."""
+    try:
+        times = [int(number) for number in Path("/proc/stat").read_text("ascii").split("\n", 1)[0].split()[1:9]]
+    except (OSError, ValueError):
+        return None
+    # The fourth is idle, the fifth waits for a disk.
+    return sum(times) - sum(times[3:5]), sum(times)

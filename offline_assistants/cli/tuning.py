@@ -3,32 +3,34 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Optional, cast
 
 import typer
 
 from offline_assistants.catalog import Catalog
-from offline_assistants.cli.models import ModelName, find_model
+from offline_assistants.cli.models import find_model
 from offline_assistants.cli.terminal import AsJson, examples, remark, say, show_json, show_table, size, steps
 from offline_assistants.domain.models import ModelFile, Tuned
 from offline_assistants.engine.tunings import Tunings, machine
 from offline_assistants.errors import OfflineAssistantsError
+from offline_assistants.machine import busy_share
 from offline_assistants.settings import Settings
 
+MAX_BUSY = 0.3
+"""Of the processors' time, that others may take while something is measured."""
 SLOW_FORMATS = {"Q4_1", "Q5_0", "Q5_1", "F32", "F16", "BF16"}
 """Which Q8_0 outruns on processors, and loses nothing that can be noticed of: it has at least their bits, or nearly those of a half."""
 
 
-TUNE_EXAMPLES = examples("models tune qwen3-4b", "models tune smollm2-135m-instruct --copy", "models tune qwen3-4b --forget")
+TUNE_EXAMPLES = examples("models tune", "models tune qwen3-4b", "models tune smollm2-135m-instruct --copy", "models tune qwen3-4b --forget")
 
 
 def tune_model(
-    model: ModelName,
+    model: Annotated[Optional[str], typer.Argument(metavar="[MODEL]", help="Default: all that were not tuned here yet.")] = None,  # noqa: UP045 typer reads this form
     *,
     copy: Annotated[
         bool, typer.Option("--copy", help="Also try a copy in Q8_0, and keep it if it is faster. Answers may then differ in a word here and there.")
@@ -40,20 +42,35 @@ def tune_model(
 
     Other programs that compute meanwhile falsify it. --decode-threads and --prefill-threads of `serve` come before what was found.
     """
-    file, tunings = find_model(model), Tunings(Settings().tunings_path)
-    if forget:
-        was_known = tunings.forget(file.model_id)
-        say(f"{file.model_id}: the defaults again." if was_known else f"{file.model_id} was not tuned.")
+    tunings = Tunings(Settings().tunings_path)
+    if model is None and (copy or forget):
+        raise OfflineAssistantsError("--copy and --forget are for one model: name it.")
+    if model is not None and forget:
+        was_known = tunings.forget(find_model(model).model_id)
+        say(f"{model}: the defaults again." if was_known else f"{model} was not tuned.")
         return
-    if os.getloadavg()[0] > len(os.sched_getaffinity(0)) / 2:
-        remark("This machine is busy, which falsifies what is measured. Tune again when it is quiet.")
+    files = [find_model(model)] if model else _untuned(tunings)
+    if files and busy_share() > MAX_BUSY:
+        remark("Other programs keep this machine busy, which falsifies what is measured. Tune again when it is quiet.")
+        files = files if model else []
+    found = [_tune(file, tunings, copy=copy, is_silent=as_json) for file in files]
+    if as_json:
+        show_json(found[0] if model else found)
+
+
+def _untuned(tunings: Tunings) -> list[ModelFile]:
+    files = tunings.apply(Catalog(Settings().models_path).list_files())
+    return [file for file in files if file.tuned is None and file.problem is None]
+
+
+def _tune(file: ModelFile, tunings: Tunings, *, copy: bool, is_silent: bool) -> dict[str, Any]:
+    """Measures, keeps what is best, and shows it unless `is_silent`."""
     found = _measured(file, tunings.copies / f"{file.model_id}-Q8_0.gguf" if copy else None)
     tuned = _tuned(found, tunings)
     tunings.keep(file, tuned)
-    if as_json:
-        show_json({"id": file.model_id, "machine": machine(), **found})
-    else:
+    if not is_silent:
         _show(file, found, tuned, was_tried=copy)
+    return {"id": file.model_id, "machine": machine(), **found}
 
 
 def _measured(file: ModelFile, copy: Path | None) -> dict[str, Any]:

@@ -1,13 +1,12 @@
 """Measures how a model is run best on this machine. The child process of `models tune`: what it finds goes to stdout, a JSON object on each line.
 
-A figure is the median of a few short rounds, and rounds of all candidates alternate, so that whatever else the machine does meanwhile falls on all alike.
+A figure is the best of a few short rounds, and rounds of all candidates alternate, so that what the machine does for a moment beside them falsifies none.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -85,11 +84,11 @@ def measure(runner: ModelRunner, num_threads: Sequence[int], advance: Callable[[
             prefill[number].append(num_prefill / _timed(lambda: _prefill(runner, prompt[:num_prefill])))
             decode[number].append(num_decode / _timed(lambda: _decode(runner, prompt, num_decode)))
             advance(1 / NUM_ROUNDS / len(num_threads))
-    return Rates(_medians(decode), _medians(prefill))
+    return Rates(_best(decode), _best(prefill))
 
 
-def _medians(rates: dict[int, list[float]]) -> dict[int, float]:
-    return {number: round(statistics.median(each), 1) for number, each in rates.items()}
+def _best(rates: dict[int, list[float]]) -> dict[int, float]:
+    return {number: round(max(each), 1) for number, each in rates.items()}
 
 
 def _prefill(runner: ModelRunner, tokens: tuple[int, ...]) -> None:

@@ -56,3 +56,7 @@ def test_a_model_that_is_not_there_or_not_whole_cannot_be_tuned(data: Path):
 
     assert (missing.returncode, "There are:" in missing.stderr) == (1, True)
     assert (broken.returncode, "broken.gguf cannot be used" in broken.stderr) == (1, True)
+
+
+def test_only_one_model_at_a_time_is_copied_or_forgotten(data: Path):
+    assert "name it" in command("models", "tune", "--copy", "--data-dir", data).stderr
