@@ -25,7 +25,7 @@ from tests.contract.test_catalog import gguf, write
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "models/README.md", "offline_assistants/README.md", "sandbox/README.md", "tests/README.md")
-CONTRACT = "When does the lease end?"
+FENCED = re.compile(r"^(?P<fence>`{3,})(?P<language>\w*)\n(?P<text>.*?)^(?P=fence)$", re.DOTALL | re.MULTILINE)
 
 NOT_COMMANDS = {
     "offline_assistants/": "the tree of files: tests/test_house_rules.py compares it with the disk",
@@ -60,8 +60,8 @@ class Block:
 def blocks() -> Iterator[Block]:
     for document in DOCUMENTS:
         text = (ROOT / document).read_text(encoding="utf-8")
-        for found in re.finditer(r"^```(\w*)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
-            yield Block(document, text.count("\n", 0, found.start()) + 1, found[1], found[2])
+        for found in re.finditer(FENCED, text):
+            yield Block(document, text.count("\n", 0, found.start()) + 1, found["language"], found["text"])
 
 
 def name_of(block: Block) -> str:
@@ -82,6 +82,7 @@ def workshop(tmp_path: Path) -> Path:
         write(commands / name, f'#!/bin/sh\nexec {sys.executable} {"-m offline_assistants " if "-" in name else ""}"$@"\n'.encode()).chmod(0o700)
     for name in ("Qwen3-4B-Instruct-Q4_K_M.gguf", "Qwen2.5-VL-3B-Instruct-Q4_K_M.gguf", "mmproj-Qwen2.5-VL-3B-Instruct-F16.gguf"):
         write(tmp_path / name, gguf(block_count=2, embedding_length=64))
+    (tmp_path / ".local/share/offline-assistants/models").mkdir(parents=True)
     page = Canvas(str(tmp_path / "lease.pdf"))
     page.drawString(72, 720, "The lease begins on 1 April 2024. The lease ends on 31 March 2027.")
     page.save()
@@ -140,7 +141,7 @@ def test_the_lists_of_what_is_not_run_name_nothing_that_is_gone() -> None:
 def named_commands() -> Iterator[tuple[str, str]]:
     """Every `offline-assistants ...` in code within a sentence or a table, with its document."""
     for document in DOCUMENTS:
-        text = re.sub(r"^```.*?^```$", "", (ROOT / document).read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+        text = re.sub(FENCED, "", (ROOT / document).read_text(encoding="utf-8"))
         for found in re.findall(r"`(?:[A-Z_]+=\S+ )*(?:\.venv/bin/)?offline-assistants ([^`]+)`", text):
             yield document, found
 
