@@ -38,6 +38,8 @@ def main() -> None:
     except httpx.HTTPError as error:
         reason = str(error) or type(error).__name__
         give_up(f"The server of {Settings().data_dir} did not answer to the end ({reason}). See in its log whether it was stopped, then repeat the command.")
+    except OSError as error:  # of this machine's files: whatever could be made clearer was
+        give_up(f"{error.filename or 'A file'} cannot be used: {error.strerror or error}.")
     except ValidationError as error:
         give_up("; ".join(f"--{'-'.join(str(part).replace('_', '-') for part in each['loc'])}: {each['msg']}" for each in error.errors()))
 

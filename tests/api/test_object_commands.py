@@ -88,6 +88,8 @@ def test_whoever_reads_no_further_hears_no_complaint(server: LiveServer, client:
         (("threads", "delete", "../files"), "../files"),
         (("threads", "export", "thread_nobody"), "thread_nobody"),
         (("files", "export", "file-nobody", "/tmp/never"), "file-nobody"),
+        (("export", "/proc/nowhere"), "/proc/nowhere cannot be used: No such file or directory."),
+        (("import", "/nowhere.jsonl"), "/nowhere.jsonl cannot be read: No such file or directory."),
         (("files", "create", "/nowhere"), "/nowhere cannot be read: No such file or directory."),
         (("vector-stores", "create", "mine", "/nowhere"), "/nowhere cannot be read: No such file or directory."),
     ],
