@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
@@ -43,6 +44,7 @@ def _findings(*, quick: bool) -> Iterator[Finding]:
     from offline_assistants.doctor import checks
     from offline_assistants.doctor.egress import check_egress
 
+    logging.getLogger().addHandler(logging.NullHandler())  # what parts of a server remark meanwhile, a finding says better
     patient = checks.Patient.of(Settings())
     yield from checks.all_findings(patient, quick=quick)
     if not quick:
