@@ -28,6 +28,7 @@ import openai
 from bench_api import ApiBench
 from bench_engine import EngineBench
 from bench_figures import Row
+from bench_page import PageBench
 from bench_quickstart import QuickstartBench
 from bench_sandbox import SandboxBench
 from rich.console import Console
@@ -148,7 +149,14 @@ class StartBench:
         raise RuntimeError("The answer had no text.")
 
 
-BENCHES: dict[str, Callable[[], Bench]] = {"start": StartBench, "api": ApiBench, "engine": EngineBench, "quickstart": QuickstartBench, "sandbox": SandboxBench}
+BENCHES: dict[str, Callable[[], Bench]] = {
+    "start": StartBench,
+    "api": ApiBench,
+    "engine": EngineBench,
+    "page": PageBench,
+    "quickstart": QuickstartBench,
+    "sandbox": SandboxBench,
+}
 
 # ── The command ──────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -20,7 +20,7 @@ export function AssistantPanel() {
 
 function Saving() {
   const saving = use((s) => s.saving);
-  use(currentAssistant); // undo and redo change with it
+  if (!use(currentAssistant)) return null; // undo and redo change with it, too
   const isFailed = !["saved", "changed", "saving"].includes(saving);
   return html`<span class=${`saving ${isFailed ? "error" : ""}`} role="status">${{ saved: "Saved", changed: "Saving…", saving: "Saving…" }[saving] ?? "Not saved"}</span>
     <${IconButton} name="undo" label="Undo the last change" disabled=${!canUndo()} onClick=${undo} />

@@ -25,7 +25,7 @@ export async function loadModels() {
 
 export function pick(assistantId) {
   flush();
-  set({ assistantId, saving: "saved", storeFiles: null, uploads: [] });
+  set({ assistantId, saving: "saved", storeFiles: null, uploads: [], toolChoice: "auto" });
   if (assistantId) attempt(loadStoreFiles);
 }
 
@@ -127,6 +127,19 @@ export const hasTool = (assistant, type) => assistant.tools.some((tool) => tool.
 export function switchTool(type, isOn) {
   const { tools } = currentAssistant(now());
   change({ tools: isOn ? [...tools, { type }] : tools.filter((tool) => tool.type !== type) });
+}
+
+/** What `tool_choice` may be for this assistant, each with its words. */
+export function toolChoices(assistant) {
+  const functions = assistant.tools.filter((tool) => tool.type === "function").map(({ function: { name } }) => [{ type: "function", function: { name } }, `Call ${name}`]);
+  const builtIn = [[{ type: "file_search" }, "Search files"], [{ type: "code_interpreter" }, "Run code"]].filter(([{ type }]) => hasTool(assistant, type)); // prettier-ignore
+  return [["auto", "Tools: automatic"], ...builtIn, ...functions, ["required", "Some tool"], ["none", "No tool"]];
+}
+
+/** What the next run has to use; "auto" when that is a tool that the assistant has no more. */
+export function toolChoice(s) {
+  const wanted = JSON.stringify(s.toolChoice);
+  return toolChoices(currentAssistant(s) ?? { tools: [] }).some(([choice]) => JSON.stringify(choice) === wanted) ? s.toolChoice : "auto";
 }
 
 /** Puts a function in place of the one that was called `oldName`, or adds it. */

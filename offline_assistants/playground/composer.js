@@ -1,8 +1,9 @@
 // The box in which the next message is written.
+import { toolChoice, toolChoices } from "./assistants.js";
 import { attach, detach, setUse } from "./files.js";
 import { Icon, IconButton } from "./icons.js";
 import { activeRun, asContent, run, stop } from "./runs.js";
-import { attempt, now, set, use } from "./state.js";
+import { attempt, currentAssistant, now, set, use } from "./state.js";
 import { addMessage } from "./threads.js";
 import { html, useLayoutEffect, useRef, useState } from "./vendor.js";
 
@@ -67,6 +68,7 @@ export function Composer() {
     <div class="row">
       <label class="icon-button file-button" title="Attach files"><${Icon} name="attach" /><span class="hidden">Attach files</span>
         <input type="file" multiple onChange=${(event) => { attach(event.target.files); event.target.value = ""; }} /></label>
+      <${ToolChoice} />
       <span class="hint grow keys">Ctrl+Enter to run</span>
       <button type="button" class="quiet" disabled=${isBusy || isUploading || !hasContent} onClick=${() => submit(false)}>Add only</button>
       ${isBusy
@@ -74,6 +76,17 @@ export function Composer() {
         : html`<button type="button" class="primary" disabled=${isUploading || !(hasContent || hasMessages)} onClick=${() => submit(true)}><${Icon} name="play" />Run</button>`}
     </div>
   </form>`;
+}
+
+/** Which tool the run has to use: small models often do not see that one would help. */
+function ToolChoice() {
+  const assistant = use(currentAssistant);
+  const chosen = JSON.stringify(use(toolChoice));
+  if (!assistant?.tools.length) return null;
+  return html`<label class="hidden" for="tool-choice">What the run has to use</label>
+    <select id="tool-choice" class="tool-choice" value=${chosen} onChange=${(event) => set({ toolChoice: JSON.parse(event.target.value) })}>
+      ${toolChoices(assistant).map(([choice, words]) => html`<option key=${words} value=${JSON.stringify(choice)}>${words}</option>`)}
+    </select>`;
 }
 
 function Attached({ file }) {

@@ -1,5 +1,6 @@
 // The middle column: the messages of a thread, and what comes next.
 import { ActionForm } from "./action_form.js";
+import { create } from "./assistants.js";
 import { Composer } from "./composer.js";
 import { attach } from "./files.js";
 import { IconButton, Icon } from "./icons.js";
@@ -30,16 +31,24 @@ export function Conversation() {
 function ThreadHeader() {
   const thread = use(currentThread);
   const threadId = use((s) => s.threadId);
+  const save = (event, kind) => {
+    event.target.closest("details").open = false;
+    attempt(() => exportThread(kind));
+  };
+  const left = (event) => {
+    const menu = event.currentTarget;
+    if (event.type === "keydown" ? event.key === "Escape" : !menu.contains(event.relatedTarget)) menu.open = false;
+  };
   return html`<div class="bar">
     <button type="button" class="quiet threads-button" onClick=${() => set({ dialog: { kind: "threads" } })}><${Icon} name="list" />Threads</button>
     <h2 title=${threadId ?? ""}>${threadId ? titleOf(thread) : "New thread"}</h2>
     ${threadId &&
     html`<button type="button" class="quiet" aria-label="View code" title="View code" onClick=${() => set({ dialog: { kind: "code" } })}><${Icon} name="code" /><span>View code</span></button>
-      <details class="menu">
+      <details class="menu" onKeyDown=${left} onFocusOut=${left}>
         <summary class="icon-button" aria-label="Export the thread" title="Export"><${Icon} name="download" /></summary>
         <div>
-          <button type="button" class="quiet" onClick=${() => attempt(() => exportThread("md"))}>Export as Markdown</button>
-          <button type="button" class="quiet" onClick=${() => attempt(() => exportThread("json"))}>Export as JSON</button>
+          <button type="button" class="quiet" onClick=${(event) => save(event, "md")}>Export as Markdown</button>
+          <button type="button" class="quiet" onClick=${(event) => save(event, "json")}>Export as JSON</button>
         </div>
       </details>`}
   </div>`;
@@ -116,7 +125,8 @@ function Empty() {
   return html`<div class="empty">
     <${Icon} name="chat" />
     <p>${hasAssistant ? "Ask something. Nothing of it leaves this machine." : "There is no assistant yet."}</p>
-    ${!hasAssistant && html`<p class="hint">Create one on the left: a model, instructions, and tools.</p>`}
+    ${!hasAssistant && html`<p class="hint wide-only">Create one on the left: a model, instructions, and tools.</p>
+      <button type="button" class="primary narrow-only" onClick=${() => attempt(create)}><${Icon} name="add" />Create an assistant</button>`}
   </div>`;
 }
 

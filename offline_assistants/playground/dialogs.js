@@ -1,5 +1,6 @@
 // What opens above the page. The browser's own dialog keeps the keyboard inside and gives the focus back.
 import { key, useKey } from "./api.js";
+import { toolChoice } from "./assistants.js";
 import { FunctionEditor } from "./function_editor.js";
 import { Icon, IconButton } from "./icons.js";
 import { attempt, currentAssistant, notify, now, set, use } from "./state.js";
@@ -60,7 +61,7 @@ function Key({ message, done, onClose }) {
 function Code() {
   const [language, setLanguage] = useState("python");
   const s = now();
-  const thread = { assistant: currentAssistant(s), messages: (s.messages ?? []).filter((each) => each.role === "user"), origin: location.origin, needsKey: !!key() };
+  const thread = { assistant: currentAssistant(s), messages: (s.messages ?? []).filter((each) => each.role === "user"), toolChoice: toolChoice(s), origin: location.origin, needsKey: !!key() };
   const text = language === "python" ? asPython(thread) : asCurl(thread);
   const place = useRef();
   useEffect(() => {
@@ -92,7 +93,7 @@ function Network() {
   return html`<h2>Network</h2>
     ${!network || network.watched_since == null
       ? html`<p>Nothing watches what this server reaches out to.</p>`
-      : html`<p>${network.num_attempts ? `The server tried ${network.num_attempts} times to reach another machine:` : "The server has not tried to reach any other machine"}${network.num_attempts ? "" : ` since ${new Date(network.watched_since * 1000).toLocaleString()}.`}</p>
+      : html`<p>${network.num_attempts ? `The server tried ${network.num_attempts === 1 ? "once" : `${network.num_attempts} times`} to reach another machine:` : "The server has not tried to reach any other machine"}${network.num_attempts ? "" : ` since ${new Date(network.watched_since * 1000).toLocaleString()}.`}</p>
           ${!!network.data.length && html`<ul class="attempts">${network.data.map((each) => html`<li><code>${each.address}</code><small>${each.kind}, ${new Date(each.created_at * 1000).toLocaleTimeString()}</small></li>`)}</ul>`}`}
     <p class="hint">Watched are connections, datagrams and look-ups of names by the server's own process; not its children, which have no reason for any. The page itself may only speak to this server: its security policy refuses all else.</p>`;
 }

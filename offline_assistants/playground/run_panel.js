@@ -38,7 +38,7 @@ function Figures({ run, steps }) {
       <div><dt>Model</dt><dd title=${run.x_model_file ?? run.model}>${run.model}</dd></div>
       ${!!usage?.total_tokens && html`<div><dt>Prompt</dt><dd>${number(usage.prompt_tokens)} tokens${cached ? html`<small>${number(cached)} cached</small>` : null}</dd></div>
         <div><dt>Answer</dt><dd>${number(usage.completion_tokens)} tokens${rate ? html`<small>${rate.toFixed(1)} per second</small>` : null}</dd></div>`}
-      ${timing?.first && html`<div><dt>First word</dt><dd>after ${((timing.first - timing.began) / 1000).toFixed(2)} s</dd></div>`}
+      ${timing?.first && html`<div><dt>First token</dt><dd>after ${((timing.first - timing.began) / 1000).toFixed(2)} s</dd></div>`}
       ${run.last_error && html`<div class="wide"><dt>Error</dt><dd class="error">${run.last_error.message}</dd></div>`}
     </dl>
     ${!!context && !!inContext && html`<div class="context"><label for="context">Context</label><meter id="context" min="0" max=${context} high=${context * 0.85} value=${inContext}></meter><small>${number(inContext)} of ${number(context)}</small></div>`}`;
@@ -51,7 +51,7 @@ const number = (value) => value.toLocaleString("en");
 function Step({ step }) {
   if (step.type === "message_creation") {
     const usage = step.usage?.completion_tokens;
-    return html`<li class="step ${step.status}"><p class="step-title"><${Icon} name="chat" />Message<small>${usage ? `${number(usage)} tokens` : (LIVE[step.status] ?? "")}</small></p></li>`;
+    return html`<li class="step ${step.status}"><p class="step-title"><${Icon} name="chat" />Message<small>${usage ? `${number(usage)} tokens` : step.status === "in_progress" ? "writing" : (LIVE[step.status] ?? "")}</small></p></li>`;
   }
   const calls = step.step_details.tool_calls ?? [];
   return calls.length
@@ -59,13 +59,13 @@ function Step({ step }) {
     : html`<li class="step ${step.status}"><p class="step-title"><${Icon} name="run" />Tools<small>${LIVE[step.status] ?? ""}</small></p></li>`;
 }
 
-const LIVE = { in_progress: "…", failed: "failed", cancelled: "stopped", expired: "expired" };
+const LIVE = { in_progress: "running", failed: "failed", cancelled: "stopped", expired: "expired" };
 
 function Call({ call, step }) {
   if (call.type === "code_interpreter") return html`<${CodeCall} details=${call.code_interpreter} state=${LIVE[step.status]} />`;
   if (call.type === "file_search") return html`<${SearchCall} details=${call.file_search} state=${LIVE[step.status]} runId=${step.run_id} />`;
   const { name, arguments: given, output } = call.function;
-  return html`<p class="step-title"><${Icon} name="code" />${name}<small>${LIVE[step.status] ?? ""}</small></p>
+  return html`<p class="step-title"><${Icon} name="code" />${name}<small>${step.status === "in_progress" ? "waits for its output" : (LIVE[step.status] ?? "")}</small></p>
     <pre tabindex="0" role="group" aria-label=${`Arguments of ${name}`}>${pretty(given)}</pre>
     ${output != null && html`<pre class="output" tabindex="0" role="group" aria-label=${`Output of ${name}`}>${pretty(output)}</pre>`}`;
 }

@@ -1,6 +1,6 @@
 // Runs: started, streamed into the state once per frame, stopped, answered, followed when the stream is lost.
 import { apply } from "./accumulate.js";
-import { flush, loadModels } from "./assistants.js";
+import { flush, loadModels, toolChoice } from "./assistants.js";
 import { get, post, stream } from "./api.js";
 import { addMessage, INCLUDE, loadSteps, reloadMessages, removeFrom } from "./threads.js";
 import { attempt, now, set } from "./state.js";
@@ -24,8 +24,9 @@ export function asContent(attached) {
 export async function run() {
   await flush();
   const { threadId, assistantId } = now();
-  if (!assistantId) throw new Error("There is no assistant yet. Create one on the left.");
-  await read(threadId, stream(`/v1/threads/${threadId}/runs?${INCLUDE}`, { assistant_id: assistantId, stream: true }));
+  if (!assistantId) throw new Error("There is no assistant yet. Create one first.");
+  const choice = toolChoice(now());
+  await read(threadId, stream(`/v1/threads/${threadId}/runs?${INCLUDE}`, { assistant_id: assistantId, ...(choice === "auto" ? {} : { tool_choice: choice }), stream: true }));
 }
 
 /** Answers the functions that a run waits for. */

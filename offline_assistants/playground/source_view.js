@@ -13,7 +13,12 @@ export function SourceView({ citation, runId }) {
   useEffect(() => {
     find(citation, runId).then(setFound, (error) => setFound({ problem: error.message }));
   }, []);
-  useEffect(() => mark.current?.scrollIntoView({ block: "center" }), [found]);
+  useEffect(() => {
+    const show = () => mark.current?.scrollIntoView({ block: "center" });
+    show();
+    addEventListener("resize", show); // a phone that is turned
+    return () => removeEventListener("resize", show);
+  }, [found]);
   return html`<h2>${citation.file_name ?? "Source"}</h2>
     <p class="hint">${citation.page ? `Page ${citation.page}` : "The text as it was indexed"}</p>
     <div class="source" tabindex="0" role="region" aria-label="Text of the source">

@@ -18,6 +18,7 @@ let state = {
   messages: null, // of the thread, oldest first; null while they are looked up
   hasEarlier: false,
   attached: [], // what the next message carries: {key, file_id, name, use, status, sent, error}
+  toolChoice: "auto", // what the next run has to use, as the API says it; a tool that the assistant has no more means nothing
   isSending: false, // between a click and the run it makes
   editing: null, // id of the message that is being edited
   // Right

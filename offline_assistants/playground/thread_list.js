@@ -21,7 +21,7 @@ export function ThreadList({ onPick }) {
   return html`<div class="thread-list">
     <label class="search"><${Icon} name="search" /><span class="hidden">Search threads</span>
       <input type="search" placeholder="Search threads" value=${query} onInput=${(event) => setQuery(event.target.value)} /></label>
-    <button type="button" class="primary wide" onClick=${() => choose(null)}><${Icon} name="add" />New thread</button>
+    <button type="button" class="tinted wide" onClick=${() => choose(null)}><${Icon} name="add" />New thread</button>
     ${threads === null && html`<p class="hint">Looking for threads…</p>`}
     ${threads?.length === 0 && html`<p class="hint">No threads yet. The first message makes one.</p>`}
     ${!!threads?.length && !found.length && html`<p class="hint">No thread is called that.</p>`}

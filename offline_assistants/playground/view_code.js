@@ -1,8 +1,9 @@
 // The thread that is shown as a program: Python with the official SDK, and curl. Pure.
 
-/** @param {{assistant: object, messages: object[], origin: string, needsKey: boolean}} thread */
-export function asPython({ assistant, messages, origin, needsKey }) {
+/** @param {{assistant: object, messages: object[], toolChoice: string | object, origin: string, needsKey: boolean}} thread */
+export function asPython({ assistant, messages, toolChoice, origin, needsKey }) {
   const wanted = fields(assistant);
+  const choice = toolChoice === "auto" ? "" : `, tool_choice=${python(toolChoice)}`;
   const lines = [
     "from openai import OpenAI",
     "",
@@ -14,18 +15,18 @@ export function asPython({ assistant, messages, origin, needsKey }) {
     "thread = client.beta.threads.create(",
     `    messages=${python(messages.map(input), "    ")},`,
     ")",
-    "with client.beta.threads.runs.stream(thread_id=thread.id, assistant_id=assistant.id) as stream:",
+    `with client.beta.threads.runs.stream(thread_id=thread.id, assistant_id=assistant.id${choice}) as stream:`,
     "    for text in stream.text_deltas:",
     '        print(text, end="", flush=True)',
   ];
   return `${lines.join("\n")}\n`;
 }
 
-export function asCurl({ assistant, messages, origin, needsKey }) {
+export function asCurl({ assistant, messages, toolChoice, origin, needsKey }) {
   const key = needsKey ? ' \\\n  -H "Authorization: Bearer $OPENAI_API_KEY"' : "";
   const post = (path, body) =>
     `curl -s ${origin}/v1${path}${key} \\\n  -H "Content-Type: application/json" -H "OpenAI-Beta: assistants=v2" \\\n  -d '${JSON.stringify(body, null, 2).replaceAll("'", "'\\''")}'`;
-  const run = { assistant_id: assistant?.id ?? "ASSISTANT_ID", thread: { messages: messages.map(input) }, stream: true };
+  const run = { assistant_id: assistant?.id ?? "ASSISTANT_ID", thread: { messages: messages.map(input) }, ...(toolChoice === "auto" ? {} : { tool_choice: toolChoice }), stream: true };
   return `# The assistant; its id goes into the second call\n${post("/assistants", fields(assistant))}\n\n# A thread with these messages, and a run whose events come as they happen\n${post("/threads/runs", run).replace("curl -s", "curl -sN")}\n`;
 }
 

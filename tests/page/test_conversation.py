@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -207,16 +206,3 @@ def test_files_that_are_dropped_on_the_conversation_are_attached(ready: Page) ->
     expect(attached.get_by_label("What notes.md is for")).to_be_visible()
     attached.get_by_role("button", name="Do not send notes.md").click()
     expect(attached).to_have_count(0)
-
-
-def test_an_attempt_of_the_server_to_reach_out_changes_the_badge(page: Page) -> None:
-    """The attempts of other tests are listed, too: there is one list for the server."""
-    with socket.socket() as outside:
-        outside.setblocking(False)
-        outside.connect_ex(("203.0.113.7", 9))
-    page.reload()
-
-    badge = page.get_by_role("button", name="Network: ")
-    expect(badge).to_contain_text("attempt")
-    badge.click()
-    expect(page.get_by_role("dialog", name="Network")).to_contain_text("203.0.113.7:9")

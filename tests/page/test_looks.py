@@ -1,27 +1,29 @@
-"""Every state of the page: nothing that axe finds against WCAG A and AA, nothing wider than the window, in light and dark and on a phone.
+"""A walk through everything that the page does: in each state nothing that axe finds against WCAG A and AA, and nothing wider than the window, in light and
+dark and on a phone.
 
-OFFLINE_ASSISTANTS_SCREENSHOTS=FOLDER keeps a picture of each, for people to look at.
+OFFLINE_ASSISTANTS_SCREENSHOTS=FOLDER keeps a picture of each, for people to look at: FOLDER/NUMBER-STATE-{light,dark,phone}.png.
 """
 
 from __future__ import annotations
 
 import json
-import os
-from importlib.resources import files
+import socket
 from pathlib import Path
-from typing import Any
 
+import openai
 import pytest
 from playwright.sync_api import Page, expect
 
+from offline_assistants.errors import OfflineAssistantsError
 from offline_assistants.ports import ExecutionEnded, FileMade, Image, Logs
 from offline_assistants.testing.scripted_engine import ScriptedEngine
 from offline_assistants.testing.scripted_sandbox import ScriptedSandbox
-from tests.page.conftest import DESKTOP, PHONE, answer, ask
+from tests.page.conftest import PHONE, answer, ask
+from tests.page.look import Look
+from tests.page.test_safety import HOSTILE
+from tests.page.test_speed import PARAGRAPH
 from tests.page.test_tools import LEASE, add_function, chart
 
-AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
-RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
 ANSWER = """The lease ends on the last day of March 2031. In short:
 
 | What | When | Cost |
@@ -41,38 +43,6 @@ def months_left(today: date) -> int:
 > Notice is given a year before.
 
 The rest is \\(r = \\frac{a_1}{b_2}\\) of the [manual](https://example.org/manual)."""
-
-
-class Look:
-    """Looks at a page in three shapes."""
-
-    def __init__(self, page: Page) -> None:
-        self._page = page
-        self._folder = os.environ.get("OFFLINE_ASSISTANTS_SCREENSHOTS")
-        page.evaluate(AXE)
-
-    def at(self, state: str) -> None:
-        """Checks it in light and dark, and its width on a phone."""
-        for scheme in ("light", "dark"):
-            self._page.emulate_media(color_scheme=scheme)
-            self._keep(f"{state}-{scheme}")
-            self._check(f"{state}, {scheme}")
-        self._page.set_viewport_size(PHONE)
-        self._keep(f"{state}-phone")
-        self._check(f"{state}, phone")
-        assert self._page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{state} is wider than a phone"
-        self._page.set_viewport_size(DESKTOP)
-        self._page.emulate_media(color_scheme="light")
-
-    def _keep(self, name: str) -> None:
-        if self._folder:
-            self._page.wait_for_timeout(200)
-            self._page.screenshot(path=Path(self._folder) / f"{name}.png")
-
-    def _check(self, where: str) -> None:
-        result: Any = self._page.evaluate("(rules) => axe.run(document, rules)", RULES)
-        found = [f"{each['id']}: {node['html'][:200]} {node['failureSummary'][:300]}" for each in result["violations"] for node in each["nodes"]]
-        assert found == [], where
 
 
 def test_a_page_that_nobody_used_yet(page: Page) -> None:
@@ -159,3 +129,133 @@ def test_dialogs_and_failures(ready: Page, engine: ScriptedEngine) -> None:
     ready.get_by_label("Response format").select_option("json_schema")
     ready.get_by_label("Top P", exact=True).scroll_into_view_if_needed()
     look.at("15-response-format")
+
+
+@pytest.mark.timeout(120)
+def test_files_on_their_way(ready: Page, engine: ScriptedEngine, tmp_path: Path) -> None:
+    look = Look(ready)
+    for name, content in {
+        "lease.md": LEASE.encode(),
+        "trees.csv": b"kind,height\noak,23\n",
+        "chart.png": chart(),
+        "scan of the whole archive.pdf": b"%PDF" * 250_000,
+    }.items():
+        (tmp_path / name).write_bytes(content)
+    ready.get_by_label("File search").first.check()
+    ready.get_by_label("Code interpreter").first.check()
+    slow = ready.context.new_cdp_session(ready)
+    slow.send("Network.enable")
+    slow.send("Network.emulateNetworkConditions", {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 40_000})
+    ready.get_by_label("Add files for file search").set_input_files([tmp_path / "scan of the whole archive.pdf", tmp_path / "lease.md"])
+    expect(ready.get_by_role("list", name="Uploads").get_by_role("listitem").last).to_be_visible()
+    ready.get_by_label("Add files for file search").scroll_into_view_if_needed()
+    look.at("16-files-being-sent")
+    slow.send("Network.emulateNetworkConditions", {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1})
+    slow.detach()
+
+    ready.get_by_label("Attach files").set_input_files([tmp_path / "lease.md", tmp_path / "chart.png", tmp_path / "trees.csv"])
+    expect(ready.get_by_role("list", name="Attached files").get_by_role("combobox")).to_have_count(3)
+    ready.get_by_label("Message", exact=True).fill("What do these say?\n\nAnswer in one sentence.")
+    look.at("17-attachments")
+    engine.will_say("They speak of trees.")
+    ready.keyboard.press("Control+Enter")
+    answer(ready, "They speak of trees.")
+    expect(ready.get_by_role("article", name="You").get_by_role("img", name="chart.png")).to_be_visible()
+    look.at("18-message-with-files")
+
+
+@pytest.mark.timeout(120)
+def test_what_goes_wrong(ready: Page, engine: ScriptedEngine, client: openai.OpenAI) -> None:
+    look = Look(ready)
+    engine.will_fail(OfflineAssistantsError("The engine's process has ended: the machine had no memory left. A smaller model, or a smaller context, helps."))
+    ask(ready, "Hello?")
+    expect(ready.get_by_text("The run failed: ")).to_be_visible()
+    look.at("19-failed-run")
+
+    engine.will_say(HOSTILE)
+    ask(ready, "Be hostile.")
+    answer(ready, "The end.")
+    look.at("20-hostile-answer")
+    ready.get_by_role("button", name="page", exact=True).click()
+    look.at("21-address-outside")
+    ready.keyboard.press("Escape")
+
+    [assistant] = client.beta.assistants.list().data
+    client.beta.assistants.delete(assistant.id)
+    ready.get_by_label("Name").fill("Too late")
+    expect(ready.get_by_text("Not saved")).to_be_visible()
+    look.at("22-not-saved")
+    ready.context.set_offline(True)
+    ask(ready, "Still there?")
+    expect(ready.get_by_text("The server does not answer. The page goes on")).to_be_visible()
+    look.at("23-server-gone")
+    ready.context.set_offline(False)
+
+
+@pytest.mark.timeout(120)
+def test_threads_and_a_long_one(ready: Page, client: openai.OpenAI) -> None:
+    for title in ("Lease of the mill", "Höhe der Bäume, nach Art und Standort", "料金の比較", "Weather in Lisbon"):
+        client.beta.threads.create(messages=[{"role": "user", "content": "Hello?"}], metadata={"title": title})
+    client.beta.threads.create(
+        messages=[{"role": "user" if number % 2 else "assistant", "content": f"Message {number}.\n\n{PARAGRAPH}"} for number in range(200)],
+        metadata={"title": "A long one"},
+    )
+    ready.reload()
+    look = Look(ready)
+    ready.get_by_role("button", name="A long one").first.click()
+    expect(ready.get_by_text("Message 199.")).to_be_in_viewport()
+    ready.locator(".messages").evaluate("(list) => { list.scrollTop = list.scrollHeight / 2 }")
+    expect(ready.get_by_role("button", name="To the newest message")).to_be_visible()
+    look.at("24-scrolled-back")
+    ready.get_by_label("Export the thread").click()
+    look.at("25-export")
+    ready.keyboard.press("Escape")
+
+    ready.keyboard.press("Alt+t")
+    ready.get_by_role("dialog").get_by_role("button", name="Rename Weather in Lisbon").click()
+    look.at("26-renaming")
+    ready.get_by_role("dialog").get_by_label("Search threads").fill("nowhere")
+    look.at("27-nothing-found")
+    ready.keyboard.press("Escape")
+
+
+@pytest.mark.timeout(120)
+def test_what_a_run_leaves_behind(ready: Page, engine: ScriptedEngine) -> None:
+    look = Look(ready)
+    add_function(ready, "get_weather")
+    engine.will_call("get_weather", '{"city": "Lisbon"}')
+    engine.will_say("In Lisbon it is **24 degrees**.")
+    ready.get_by_label("What the run has to use").select_option(label="Call get_weather")
+    ask(ready, "Which weather?")
+    ready.get_by_label("Output of get_weather").fill('{"degrees": 24, "sky": "clear"}')
+    ready.keyboard.press("Control+Enter")
+    answer(ready, "24 degrees")
+    ready.locator(".log summary").filter(has_text="/runs").first.click()
+    expect(ready.get_by_role("group", name="Events")).to_be_visible()
+    look.at("28-function-and-log")
+    ready.keyboard.press("Alt+c")
+    ready.get_by_role("button", name="curl", exact=True).click()
+    look.at("29-curl")
+    ready.keyboard.press("Escape")
+    ready.get_by_role("button", name="Clone this assistant").click()
+    expect(ready.get_by_label("Name")).to_have_value("New assistant (copy)")
+    ready.get_by_label("Instructions").fill("Short answers.")
+    ready.get_by_label("Response format").select_option("json_schema")
+    ready.get_by_role("textbox", name="JSON schema").fill('{"name": "city", "schema": {"type": "objekt"}}')
+    expect(ready.get_by_text('"schema.type" is "objekt"')).to_be_visible()
+    look.at("30-clone-and-bad-schema")
+
+
+def test_an_attempt_of_the_server_to_reach_out_changes_the_badge(page: Page) -> None:
+    """Last of the walk: there is one list for the server, and what is on it stays."""
+    with socket.socket() as outside:
+        outside.setblocking(False)
+        outside.connect_ex(("203.0.113.7", 9))
+    page.reload()
+
+    badge = page.get_by_role("button", name="Network: ")
+    expect(badge).to_contain_text("attempt")
+    badge.click()
+
+    expect(page.get_by_role("dialog", name="Network")).to_contain_text("203.0.113.7:9")
+    Look(page).at("31-network-attempts")

@@ -8,6 +8,7 @@ from playwright.sync_api import Page, expect
 from offline_assistants.testing.scripted_engine import ScriptedEngine
 from tests.api.conftest import LiveServer
 from tests.page.conftest import Watched, address, answer, ask
+from tests.page.look import Look
 
 HOSTILE = """<script>window.hacked = 1</script> <img src=x onerror="window.hacked = 1"> <svg onload="window.hacked = 1"></svg>
 <iframe src="https://evil.example/frame"></iframe><form action="https://evil.example/"><input name=a></form><style>* { display: none }</style>
@@ -148,6 +149,7 @@ def test_where_keys_are_required_the_page_asks_for_one(watched: Watched, tmp_pat
         dialog.get_by_label("API key").fill("sk-wrong-and-long-enough")
         page.keyboard.press("Enter")
         expect(dialog).to_contain_text("Incorrect API key provided")
+        Look(page).at("32-key-prompt")
         dialog.get_by_label("API key").fill(key)
         page.keyboard.press("Enter")
 
