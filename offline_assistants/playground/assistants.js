@@ -133,7 +133,7 @@ export function switchTool(type, isOn) {
 export function toolChoices(assistant) {
   const functions = assistant.tools.filter((tool) => tool.type === "function").map(({ function: { name } }) => [{ type: "function", function: { name } }, `Call ${name}`]);
   const builtIn = [[{ type: "file_search" }, "Search files"], [{ type: "code_interpreter" }, "Run code"]].filter(([{ type }]) => hasTool(assistant, type)); // prettier-ignore
-  return [["auto", "Tools: automatic"], ...builtIn, ...functions, ["required", "Some tool"], ["none", "No tool"]];
+  return [["auto", "Any tool"], ...builtIn, ...functions, ["required", "Must use a tool"], ["none", "No tool"]];
 }
 
 /** What the next run has to use; "auto" when that is a tool that the assistant has no more. */

@@ -87,6 +87,9 @@ def client(server: LiveServer, key: str) -> Iterator[openai.OpenAI]:
         yield sdk
 
 
+REPORT_BREACHES = "addEventListener('securitypolicyviolation', (event) => console.error(`breach of ${event.effectiveDirective}: ${event.blockedURI}`))"
+
+
 @dataclass
 class Watched:
     """A browser context whose pages are watched."""
@@ -115,6 +118,7 @@ class Watched:
 def watched(browser: Browser) -> Iterator[Watched]:
     context = browser.new_context(viewport=DESKTOP, locale="en-GB", reduced_motion="reduce")
     context.set_default_timeout(EXPECT_TIMEOUT_MS)
+    context.add_init_script(REPORT_BREACHES)
     watching = Watched(context)
     yield watching
     context.close()

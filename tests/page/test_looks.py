@@ -182,7 +182,7 @@ def test_what_goes_wrong(ready: Page, engine: ScriptedEngine, client: openai.Ope
 
     [assistant] = client.beta.assistants.list().data
     client.beta.assistants.delete(assistant.id)
-    ready.get_by_label("Name").fill("Too late")
+    ready.get_by_role("textbox", name="Name").fill("Too late")
     expect(ready.get_by_text("Not saved")).to_be_visible()
     look.at("22-not-saved")
     ready.context.set_offline(True)
@@ -194,7 +194,7 @@ def test_what_goes_wrong(ready: Page, engine: ScriptedEngine, client: openai.Ope
 
 @pytest.mark.timeout(120)
 def test_threads_and_a_long_one(ready: Page, client: openai.OpenAI) -> None:
-    for title in ("Lease of the mill", "Höhe der Bäume, nach Art und Standort", "料金の比較", "Weather in Lisbon"):
+    for title in ("Lease of the mill", "Höhe der Bäume, nach Art und Standort", "Ποσοστά και τιμές", "Weather in Lisbon"):
         client.beta.threads.create(messages=[{"role": "user", "content": "Hello?"}], metadata={"title": title})
     client.beta.threads.create(
         messages=[{"role": "user" if number % 2 else "assistant", "content": f"Message {number}.\n\n{PARAGRAPH}"} for number in range(200)],
@@ -238,11 +238,12 @@ def test_what_a_run_leaves_behind(ready: Page, engine: ScriptedEngine) -> None:
     look.at("29-curl")
     ready.keyboard.press("Escape")
     ready.get_by_role("button", name="Clone this assistant").click()
-    expect(ready.get_by_label("Name")).to_have_value("New assistant (copy)")
+    expect(ready.get_by_role("textbox", name="Name")).to_have_value("New assistant (copy)")
     ready.get_by_label("Instructions").fill("Short answers.")
     ready.get_by_label("Response format").select_option("json_schema")
     ready.get_by_role("textbox", name="JSON schema").fill('{"name": "city", "schema": {"type": "objekt"}}')
     expect(ready.get_by_text('"schema.type" is "objekt"')).to_be_visible()
+    ready.get_by_text('"schema.type" is "objekt"').scroll_into_view_if_needed()
     look.at("30-clone-and-bad-schema")
 
 

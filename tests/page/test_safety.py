@@ -75,6 +75,16 @@ def test_a_user_s_text_and_a_title_are_text(ready: Page, engine: ScriptedEngine)
     assert ready.evaluate("window.hacked") is None
 
 
+def test_the_watch_over_the_page_would_see_a_request_to_another_host_and_a_breach_of_the_policy(ready: Page, watched: Watched) -> None:
+    ready.evaluate("fetch('https://evil.example/').catch(() => null)")
+    ready.evaluate("document.body.append(Object.assign(new Image(), { src: 'https://evil.example/pixel.png' }))")
+    ready.wait_for_timeout(200)
+
+    seen, watched.faults = watched.faults, []
+
+    assert {"console: breach of connect-src: https://evil.example/", "console: breach of img-src: https://evil.example/pixel.png"} <= set(seen)
+
+
 GROWING = """# A
 
 Text *with* `code`.

@@ -13,6 +13,7 @@ import openai
 import PIL.Image
 import PIL.ImageDraw
 import pytest
+from openai.types.beta import AssistantToolChoice
 from playwright.sync_api import Page, expect
 
 from offline_assistants.ports import ExecutionEnded, FileMade, Image, Logs
@@ -159,3 +160,22 @@ def test_figures_log_and_code_of_a_thread(ready: Page, engine: ScriptedEngine) -
     compile(program.inner_text(), "program", "exec")
     ready.get_by_role("button", name="curl", exact=True).click()
     expect(program).to_contain_text("Two and '\\''two'\\''?")
+
+
+def test_a_run_is_told_which_tool_to_use_and_the_program_says_so_too(searching: Page, engine: ScriptedEngine, client: openai.OpenAI) -> None:
+    choice = searching.get_by_label("What the run has to use")
+    expect(choice).to_have_value('"auto"')
+    choice.select_option(label="Search files")
+    engine.will_call("file_search", json.dumps({"query": "lease"}))
+    engine.will_say("In March.")
+
+    ask(searching, "When?")
+
+    answer(searching, "In March.")
+    [thread] = client.get("/threads", cast_to=object)["data"]  # type: ignore[index]
+    assert client.beta.threads.runs.list(thread["id"]).data[0].tool_choice == AssistantToolChoice(type="file_search")
+    searching.get_by_role("button", name="View code").click()
+    expect(searching.get_by_role("group", name="Program")).to_contain_text('tool_choice={"type": "file_search"}')
+    searching.keyboard.press("Escape")
+    searching.get_by_label("File search").first.uncheck()
+    expect(choice).to_have_count(0)
