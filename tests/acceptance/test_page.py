@@ -3,7 +3,7 @@
 The starter model has 135 million parameters, so it is steered in the open as everywhere else: the page names the tool that a run has to use, the instructions
 hold an example of each, and the program stands in the message.
 
-The picture is taken anew with
+The pictures are taken anew with
     OFFLINE_ASSISTANTS_SCREENSHOTS=tests/acceptance/pictures scripts/test tests/acceptance/test_page.py
 """
 
