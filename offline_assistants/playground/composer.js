@@ -70,7 +70,7 @@ export function Composer() {
         <input type="file" multiple onChange=${(event) => { attach(event.target.files); event.target.value = ""; }} /></label>
       <${ToolChoice} />
       <span class="hint grow keys">Ctrl+Enter to run</span>
-      <button type="button" class="quiet" disabled=${isBusy || isUploading || !hasContent} onClick=${() => submit(false)}>Add only</button>
+      <button type="button" class="quiet" disabled=${isBusy || isUploading || !hasContent} onClick=${() => submit(false)}>Add<span class="wide-only"> only</span></button>
       ${isBusy
         ? html`<button type="button" class="primary stop" disabled=${!active || active.status === "cancelling"} onClick=${stop}><${Icon} name="stop" />Stop</button>`
         : html`<button type="button" class="primary" disabled=${isUploading || !(hasContent || hasMessages)} onClick=${() => submit(true)}><${Icon} name="play" />Run</button>`}

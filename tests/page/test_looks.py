@@ -55,7 +55,7 @@ def test_a_page_that_nobody_used_yet(page: Page) -> None:
     look.at("02-shortcuts")
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_a_thread_with_every_tool(ready: Page, engine: ScriptedEngine, sandbox: ScriptedSandbox, tmp_path: Path) -> None:
     look = Look(ready)
     (tmp_path / "lease.md").write_text(LEASE)
@@ -97,7 +97,7 @@ def test_a_thread_with_every_tool(ready: Page, engine: ScriptedEngine, sandbox: 
         look.at(f"07-{name}-column")
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_dialogs_and_failures(ready: Page, engine: ScriptedEngine) -> None:
     look = Look(ready)
     engine.will_say("A story, ").then_wait()
@@ -131,7 +131,7 @@ def test_dialogs_and_failures(ready: Page, engine: ScriptedEngine) -> None:
     look.at("15-response-format")
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_files_on_their_way(ready: Page, engine: ScriptedEngine, tmp_path: Path) -> None:
     look = Look(ready)
     for name, content in {
@@ -157,6 +157,7 @@ def test_files_on_their_way(ready: Page, engine: ScriptedEngine, tmp_path: Path)
     expect(ready.get_by_role("list", name="Attached files").get_by_role("combobox")).to_have_count(3)
     ready.get_by_label("Message", exact=True).fill("What do these say?\n\nAnswer in one sentence.")
     look.at("17-attachments")
+    engine.picture_tokens = 64
     engine.will_say("They speak of trees.")
     ready.keyboard.press("Control+Enter")
     answer(ready, "They speak of trees.")
@@ -164,7 +165,7 @@ def test_files_on_their_way(ready: Page, engine: ScriptedEngine, tmp_path: Path)
     look.at("18-message-with-files")
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_what_goes_wrong(ready: Page, engine: ScriptedEngine, client: openai.OpenAI) -> None:
     look = Look(ready)
     engine.will_fail(OfflineAssistantsError("The engine's process has ended: the machine had no memory left. A smaller model, or a smaller context, helps."))
@@ -192,18 +193,18 @@ def test_what_goes_wrong(ready: Page, engine: ScriptedEngine, client: openai.Ope
     ready.context.set_offline(False)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_threads_and_a_long_one(ready: Page, client: openai.OpenAI) -> None:
     for title in ("Lease of the mill", "Höhe der Bäume, nach Art und Standort", "Ποσοστά και τιμές", "Weather in Lisbon"):
         client.beta.threads.create(messages=[{"role": "user", "content": "Hello?"}], metadata={"title": title})
     client.beta.threads.create(
-        messages=[{"role": "user" if number % 2 else "assistant", "content": f"Message {number}.\n\n{PARAGRAPH}"} for number in range(200)],
+        messages=[{"role": "user" if number % 2 else "assistant", "content": f"Message {number}.\n\n{PARAGRAPH}"} for number in range(60)],
         metadata={"title": "A long one"},
     )
     ready.reload()
     look = Look(ready)
     ready.get_by_role("button", name="A long one").first.click()
-    expect(ready.get_by_text("Message 199.")).to_be_in_viewport()
+    expect(ready.get_by_text("Message 59.")).to_be_in_viewport()
     ready.locator(".messages").evaluate("(list) => { list.scrollTop = list.scrollHeight / 2 }")
     expect(ready.get_by_role("button", name="To the newest message")).to_be_visible()
     look.at("24-scrolled-back")
@@ -219,7 +220,7 @@ def test_threads_and_a_long_one(ready: Page, client: openai.OpenAI) -> None:
     ready.keyboard.press("Escape")
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_what_a_run_leaves_behind(ready: Page, engine: ScriptedEngine) -> None:
     look = Look(ready)
     add_function(ready, "get_weather")
