@@ -245,7 +245,7 @@ class BubblewrapProcess:
             try:
                 return cls(process, int(json.loads(await asyncio.to_thread(info.read))["child-pid"]), group, name)
             except BaseException as error:
-                with contextlib.suppress(ProcessLookupError):
+                with contextlib.suppress(ProcessLookupError):  # it ended by itself: its words say why
                     process.kill()
                 _, words = await process.communicate()
                 if isinstance(error, ValueError):
@@ -277,7 +277,7 @@ class BubblewrapProcess:
         self._is_hung_up = True
         self._stdin.close()
         self._kill_kernel()
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError):  # it may have ended with its child
             self._process.kill()
         try:
             async with asyncio.timeout(_END_TIMEOUT_S):
@@ -296,7 +296,7 @@ class BubblewrapProcess:
     def _kill_kernel(self) -> None:
         if self._process_fd >= 0:
             asyncio.get_running_loop().remove_reader(self._process_fd)
-            with contextlib.suppress(ProcessLookupError):
+            with contextlib.suppress(ProcessLookupError):  # it may have ended before bubblewrap did
                 signal.pidfd_send_signal(self._kernel_fd, signal.SIGKILL)
             os.close(self._kernel_fd)
             os.close(self._process_fd)

@@ -49,7 +49,7 @@ class ControlGroup:
         while any(folder.exists() for folder in self.folders):
             for folder in self.folders:
                 _kill_all_in(folder)
-                with contextlib.suppress(OSError):
+                with contextlib.suppress(OSError):  # somebody in it still dies, or it is gone: the loop's condition tells
                     folder.rmdir()
             if time.monotonic() > deadline:
                 raise SandboxError(f"The control group {self.name} cannot be removed.")
@@ -153,7 +153,7 @@ def _limit(folder: Path, limits: SandboxLimits) -> None:
 
 
 def _kill_all_in(folder: Path) -> None:
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError):  # the group went meanwhile; whether anybody is left is seen by who removes it
         for line in (folder / "cgroup.procs").read_text().splitlines():
-            with contextlib.suppress(ProcessLookupError):
+            with contextlib.suppress(ProcessLookupError):  # it ended before we came to it
                 os.kill(int(line), signal.SIGKILL)

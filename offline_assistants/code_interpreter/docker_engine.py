@@ -121,6 +121,11 @@ class DockerEngine:
     async def has_image(self, tag: str) -> bool:
         return bool(await self._call(lambda client: client.images(name=tag)))
 
+    async def runtimes(self) -> frozenset[str]:
+        """Names of the OCI runtimes that the engine knows; "runc" is the usual one."""
+        told = await self._call(lambda client: client.info())
+        return frozenset(cast("Mapping[str, object] | None", told.get("Runtimes")) or ())
+
     async def start_container(self, options: Mapping[str, Any], *, seccomp_profile: Path) -> str:
         """Create and start; the id. `options`: `image`, `labels`, ..., and `host_config` with docker-py's names. The image's own command runs.
 

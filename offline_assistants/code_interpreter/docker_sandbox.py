@@ -51,11 +51,11 @@ class DockerBackend:
     async def check(self) -> str | None:
         try:
             await self._engine.ping()
-            if await self._engine.has_image(self._image):
-                return None
+            if not await self._engine.has_image(self._image):
+                return "code_interpreter is unavailable: its image is missing. Run `offline-assistants sandbox build`."
+            return await self._missing_runtime()
         except SandboxError as error:
             return error.message
-        return "code_interpreter is unavailable: its image is missing. Run `offline-assistants sandbox build`."
 
     async def description(self) -> str:
         return f"Docker containers (runtime {self._runtime})" if self._runtime else "Docker containers"
@@ -67,6 +67,16 @@ class DockerBackend:
         except BaseException:
             await self._engine.remove(container_id)
             raise
+
+    async def _missing_runtime(self) -> str | None:
+        """A sentence when the engine does not know the runtime that the settings name."""
+        known = await self._engine.runtimes() if self._runtime else frozenset[str]()
+        if self._runtime is None or self._runtime in known:
+            return None
+        return (
+            f"code_interpreter is unavailable: the Docker engine knows no runtime {self._runtime}, only {', '.join(sorted(known)) or 'its own'}. "
+            "Install it and make it known to the engine (`runtimes` in /etc/docker/daemon.json), then restart the engine; or leave --sandbox-runtime out."
+        )
 
     async def list_names(self) -> list[str]:
         return await self._engine.list_containers([f"{INSTANCE_LABEL}={self._instance_id}"])

@@ -20,6 +20,10 @@ _REPOSITORY = "offline-assistants-sandbox"
 _BASE_REPOSITORY, _BASE_TAG = "debian", "bookworm-slim"
 _BASE_IMAGE = f"{_BASE_REPOSITORY}:{_BASE_TAG}"
 _NOT_IN_THE_IMAGE = ("README.md", "seccomp.json")
+_FROM_ELSEWHERE = (
+    "An image is built by such an engine. One that was built on another machine is taken by `offline-assistants sandbox import FILE`, "
+    "with bubblewrap (`sudo apt-get install bubblewrap`) also where there is no engine; `sandbox export FILE` writes it there."
+)
 _HOST_CERTIFICATES = Path("/usr/local/share/ca-certificates")
 
 
@@ -47,7 +51,7 @@ async def build_image(report: Callable[[str], None], *, engine: DockerEngine | N
     try:
         folder = sandbox_folder()
         tag = image_tag(folder)
-        if await used_engine.has_image(tag):
+        if await _is_built(used_engine, tag):
             report(f"The sandbox image {tag} is there.")
             return tag
         await _ensure_base_image(used_engine, report)
@@ -61,6 +65,14 @@ async def build_image(report: Callable[[str], None], *, engine: DockerEngine | N
     finally:
         if engine is None:
             await used_engine.close()
+
+
+async def _is_built(engine: DockerEngine, tag: str) -> bool:
+    """Raises SandboxUnavailable, with where else an image can come from."""
+    try:
+        return await engine.has_image(tag)
+    except SandboxUnavailable as error:
+        raise SandboxUnavailable(f"{error.message} {_FROM_ELSEWHERE}") from error
 
 
 async def export_image(path: Path, *, engine: DockerEngine) -> str:

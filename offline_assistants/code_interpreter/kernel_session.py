@@ -100,8 +100,8 @@ class KernelSession:
                         yield FileMade(f"/mnt/data/{path}", content)
                     case protocol.Ended(status=status, is_state_lost=is_state_lost):
                         yield ExecutionEnded(status, is_state_lost)
-                    case _:
-                        pass
+                    case protocol.Ready() | protocol.Started() | protocol.PutDone():
+                        pass  # nothing that a caller would see
         except SessionDiedError as error:
             await self._blame(error)
             yield Logs(f"[{_DIED}]\n")

@@ -30,10 +30,8 @@ CHILD_TIMEOUT_S = 120
 BUILT_AT = 1_767_225_600
 """2026-01-01: no clock that is right says less."""
 _ENGINE_CODE = "import llama_cpp; print(llama_cpp.__version__); print(llama_cpp.llama_print_system_info().decode())"
-_DOCKER = (
-    "sudo systemctl start docker   # or install it: sudo apt-get install docker.io; "
-    "or without Docker: sudo apt-get install bubblewrap && offline-assistants sandbox import FILE, with what `sandbox export FILE` wrote elsewhere"
-)
+_DOCKER = "sudo systemctl start docker   # or install it: sudo apt-get install docker.io"
+_BUBBLEWRAP = "sudo apt-get install bubblewrap && offline-assistants sandbox import FILE   # with what `sandbox export FILE` wrote elsewhere"
 _FAST = {"x86_64": ("avx2", "fma", "f16c"), "aarch64": ("asimd", "asimddp")}
 """Without these a model computes many times slower."""
 
@@ -253,6 +251,8 @@ def check_sandbox(patient: Patient) -> Iterator[Finding]:
         **os.environ,
         "PYTHONPATH": os.pathsep.join(part for part in (package, os.environ.get("PYTHONPATH", "")) if part),
         "OFFLINE_ASSISTANTS_DATA_DIR": str(patient.settings.data_dir),
+        "OFFLINE_ASSISTANTS_SANDBOX_ENGINE": patient.settings.sandbox_engine,
+        **({"OFFLINE_ASSISTANTS_SANDBOX_RUNTIME": patient.settings.sandbox_runtime} if patient.settings.sandbox_runtime else {}),
         **({"OFFLINE_ASSISTANTS_DOCKER_HOST": patient.settings.docker_host} if patient.settings.docker_host else {}),
     }
     try:
@@ -262,12 +262,21 @@ def check_sandbox(patient: Patient) -> Iterator[Finding]:
         return
     said = " ".join((done.stderr or done.stdout).split()).removeprefix("error: ")
     if done.returncode == 0:
-        yield ok("sandbox", "code_interpreter is available, and every wall that matters holds")
+        where = next((line.removesuffix(".") for line in done.stdout.splitlines() if line.startswith("Code runs in ")), "code runs")
+        yield ok("sandbox", f"code_interpreter is available, and every wall that matters holds. {where}")
     elif "not safe" in said:
         yield fail("sandbox", said, "offline-assistants sandbox check --full   # and do not use code_interpreter until it holds")
     else:
-        image = "missing" in said and "image" in said
-        yield warn("sandbox", said, "offline-assistants sandbox build" if image else _DOCKER)
+        yield warn("sandbox", said, _cure_of_sandbox(said, patient.settings.sandbox_engine))
+
+
+def _cure_of_sandbox(said: str, engine: str) -> str:
+    """A command for what `sandbox check` found missing: the image, a runtime, or whatever closes code off."""
+    if "image" in said and ("missing" in said or "has no image" in said):
+        return "offline-assistants sandbox build   # or: offline-assistants sandbox import FILE"
+    if "knows no runtime" in said:
+        return "offline-assistants sandbox check   # without --sandbox-runtime, or once the engine knows it"
+    return {"docker": _DOCKER, "bubblewrap": _BUBBLEWRAP}.get(engine, f"{_DOCKER}; or without Docker, weaker: {_BUBBLEWRAP}")
 
 
 # ── All of them ──────────────────────────────────────────────────────────────────────────────────────────────────────

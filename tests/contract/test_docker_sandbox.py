@@ -21,9 +21,9 @@ from offline_assistants.code_interpreter.docker_engine import DockerEngine
 from offline_assistants.code_interpreter.docker_sandbox import DockerSandbox
 from offline_assistants.code_interpreter.image import build_image, sandbox_folder
 from offline_assistants.code_interpreter.sessions import SessionLimits
-from offline_assistants.errors import SandboxUnavailable
-from offline_assistants.ports import ExecutionEnded, ExecutionEvent, Logs, SandboxFile
-from tests.contract.conversations import LIMITS, Conversation, Outcome
+from offline_assistants.errors import SandboxError, SandboxUnavailable
+from offline_assistants.ports import ExecutionEnded, SandboxFile
+from tests.contract.conversations import LIMITS, Conversation
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(90), pytest.mark.asyncio(loop_scope="module")]
 
@@ -32,19 +32,6 @@ pytestmark = [pytest.mark.docker, pytest.mark.timeout(90), pytest.mark.asyncio(l
 async def sandbox() -> AsyncIterator[DockerSandbox]:
     async with DockerSandbox(f"test-{uuid.uuid4().hex}", output_limits=LIMITS, session_limits=SessionLimits(max_sessions=3)) as docker_sandbox:
         yield docker_sandbox
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def shared(sandbox: DockerSandbox) -> Conversation:
-    """For code that leaves no files behind which another test would notice; opening a session takes a second or two."""
-    return Conversation(sandbox)
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def conversation(sandbox: DockerSandbox) -> AsyncIterator[Conversation]:
-    fresh = Conversation(sandbox)
-    yield fresh
-    await sandbox.close(fresh.thread_id)
 
 
 @pytest.fixture
@@ -86,26 +73,6 @@ async def test_a_container_that_dies_under_the_code_is_a_crash_and_the_next_call
 
         assert outcome.end == ExecutionEnded("crashed", is_state_lost=True)
         assert (await conversation.run("'x' in globals()")).text == "False\n"
-
-
-async def test_a_container_that_never_answers_is_killed_soon_after_the_limit_and_what_it_said_is_kept(client: docker.DockerClient) -> None:
-    instance_id = f"test-{uuid.uuid4().hex}"
-    async with DockerSandbox(instance_id) as own:
-        conversation, events = Conversation(own), list[ExecutionEvent]()
-        await conversation.run("x = 1")
-        began = time.monotonic()
-        async for event in own.execute(conversation.thread_id, "import time\nprint('said before')\ntime.sleep(60)", [], 3.0):
-            events.append(event)
-            if event == Logs("said before\n"):
-                client.api.pause(containers(client, instance_id)[0])
-
-        outcome = Outcome(events)
-
-        assert time.monotonic() - began < 50  # 3 s, 1 s for the kernel's own kill, 3 s of silence; the rest is a busy machine's
-        assert outcome.text.startswith("said before\n[The Python session did not come back after its time limit and was ended. Variables")
-        assert outcome.end == ExecutionEnded("timeout", is_state_lost=True)
-        assert (await conversation.run("'x' in globals()")).text == "False\n"
-        assert len(containers(client, instance_id)) == 1
 
 
 async def test_a_container_that_died_between_calls_is_replaced_and_the_code_is_told(client: docker.DockerClient) -> None:
@@ -203,16 +170,20 @@ async def test_a_container_that_no_session_has_is_removed_while_the_server_runs(
 
 
 class Relay:
-    """A socket before the engine's own, that can be cut or made to fall silent."""
+    """A socket before the engine's own, that can be cut or made to fall silent. Without a path it is a TCP port, as of an engine of another machine."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | None = None) -> None:
         self.url = f"unix://{path}"
         self._path = path
         self._is_silent = False
         self._writers: list[asyncio.StreamWriter] = []
 
     async def __aenter__(self) -> Relay:
-        self._server = await asyncio.start_unix_server(self._serve, self._path)
+        if self._path is None:
+            self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+            self.url = f"tcp://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        else:
+            self._server = await asyncio.start_unix_server(self._serve, self._path)
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
@@ -222,7 +193,8 @@ class Relay:
         self._server.close()
         for writer in self._writers:
             writer.transport.abort()
-        self._path.unlink(missing_ok=True)
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
         await asyncio.sleep(0.1)
 
     def fall_silent(self) -> None:
@@ -273,6 +245,41 @@ async def test_an_engine_that_does_not_answer_is_given_up(tmp_path: Path) -> Non
 
         assert time.monotonic() - began < 20
         await engine.close()
+
+
+async def test_an_engine_that_shares_no_folder_with_us_runs_code_and_moves_files(client: docker.DockerClient) -> None:
+    instance_id, content = f"test-{uuid.uuid4().hex}", bytes(range(256)) * 20_000
+    async with Relay() as relay, DockerSandbox(instance_id, docker_host=relay.url) as own:
+        conversation = Conversation(own)
+        copied = await conversation.run("_ = open('copy', 'wb').write(open('file-a', 'rb').read())", files=[SandboxFile("file-a", "a.bin", content)])
+        stopped = await conversation.run("print('begun')\nwhile True:\n    pass", timeout_s=1.0)
+        [mounts] = [container["Mounts"] for container in client.api.containers(filters={"label": f"{INSTANCE_LABEL}={instance_id}"})]
+
+        assert copied.files == {"/mnt/data/copy": content}
+        assert stopped.text.startswith("begun\n")
+        assert stopped.end == ExecutionEnded("timeout", is_state_lost=False)
+        assert not any(mount["Type"] == "bind" for mount in mounts)
+        await own.close(conversation.thread_id)
+    assert containers(client, instance_id) == []
+
+
+async def test_a_runtime_that_the_engine_does_not_know_is_named_with_those_that_it_knows() -> None:
+    async with DockerSandbox(f"test-{uuid.uuid4().hex}", runtime="no-such-runtime") as own:
+        missing = await own.check() or ""
+
+        assert "knows no runtime no-such-runtime, only" in missing
+        assert "runc" in missing
+        with pytest.raises(SandboxError, match="Tell it of this runtime"):
+            await Conversation(own).run("1")
+
+
+async def test_a_runtime_is_taken_by_its_name(client: docker.DockerClient) -> None:
+    instance_id = f"test-{uuid.uuid4().hex}"
+    async with DockerSandbox(instance_id, runtime="runc") as own:
+        assert (await Conversation(own).run("print(1)")).text == "1\n"
+
+        [name] = containers(client, instance_id)
+        assert client.api.inspect_container(name)["HostConfig"]["Runtime"] == "runc"
 
 
 async def test_a_missing_image_is_named_with_the_command_that_builds_it() -> None:

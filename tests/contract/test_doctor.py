@@ -172,6 +172,32 @@ def test_no_docker(patient: Patient) -> None:
     assert (found.level, "docker" in str(found.cure), "apt-get install bubblewrap" in str(found.cure)) == ("warn", True, True)
 
 
+@pytest.mark.bubblewrap
+@pytest.mark.timeout(60)
+def test_bubblewrap_without_an_image(patient: Patient) -> None:
+    [found] = faults(checks.check_sandbox(with_settings(patient, sandbox_engine="bubblewrap")))
+
+    assert (found.level, "sandbox import FILE" in str(found.cure)) == ("warn", True)
+
+
+@pytest.mark.docker
+@pytest.mark.timeout(60)
+def test_a_runtime_that_docker_does_not_know(patient: Patient) -> None:
+    [found] = faults(checks.check_sandbox(with_settings(patient, sandbox_runtime="no-such-runtime")))
+
+    assert (found.level, "no-such-runtime" in found.says, "--sandbox-runtime" in str(found.cure)) == ("warn", True, True)
+
+
+@pytest.mark.bubblewrap
+@pytest.mark.timeout(180)
+def test_weaker_walls_are_called_weaker(patient: Patient) -> None:
+    (patient.settings.data_dir / "sandbox").symlink_to(Settings().sandbox_images)
+
+    [found] = checks.check_sandbox(with_settings(patient, sandbox_engine="bubblewrap"))
+
+    assert (found.level, "Code runs in bubblewrap, which is weaker than Docker" in found.says) == ("ok", True)
+
+
 def test_a_check_that_breaks_is_a_finding_too() -> None:
     def breaks() -> Finding:
         raise OSError("no such device")

@@ -44,19 +44,6 @@ async def sandbox(open_sandbox: OpenSandbox) -> AsyncIterator[SessionSandbox]:
         yield opened
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def shared(sandbox: SessionSandbox) -> Conversation:
-    """For code that leaves no files behind which another test would notice; opening a session takes a second or two."""
-    return Conversation(sandbox)
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def conversation(sandbox: SessionSandbox) -> AsyncIterator[Conversation]:
-    fresh = Conversation(sandbox)
-    yield fresh
-    await sandbox.close(fresh.thread_id)
-
-
 # ── A Python session ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
+import signal
 import sys
 import uuid
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
+from typing import Protocol
 
 import docker
 import pytest
 
+from offline_assistants.code_interpreter.bubblewrap_sandbox import BubblewrapSandbox
 from offline_assistants.code_interpreter.container import INSTANCE_LABEL
+from offline_assistants.code_interpreter.control_groups import find_control_groups
 from offline_assistants.code_interpreter.self_check import HostState
+from offline_assistants.settings import Settings
+from tests.contract.conversations import Conversation
 
-pytestmark = pytest.mark.docker
+BACKENDS = [pytest.param("docker", marks=pytest.mark.docker), pytest.param("bubblewrap", marks=pytest.mark.bubblewrap)]
+IMAGES = Settings().sandbox_images
 
 CALLS = """
 import asyncio, sys
+from pathlib import Path
+from offline_assistants.code_interpreter.bubblewrap_sandbox import BubblewrapSandbox
 from offline_assistants.code_interpreter.docker_sandbox import DockerSandbox
 from offline_assistants.errors import SandboxError
 
@@ -31,7 +41,8 @@ CODE = [
 ]
 
 async def main():
-    async with DockerSandbox(sys.argv[1]) as sandbox:
+    backend, instance_id, images = sys.argv[1:]
+    async with DockerSandbox(instance_id) if backend == "docker" else BubblewrapSandbox(instance_id, images=Path(images)) as sandbox:
         await sandbox.warm()
         number = 0
         while True:
@@ -47,77 +58,108 @@ asyncio.run(main())
 """
 
 
-class CrashingServer:
-    """A process that uses the sandbox without end, in a folder for temporary files of its own."""
+class Undertaker(Protocol):
+    """Kills a session from outside, and counts what is left of all that an instance has started."""
 
-    def __init__(self, folder: Path) -> None:
-        self.instance_id = f"test-{uuid.uuid4().hex}"
-        self.folder = folder
+    def crash_one(self, server_pid: int) -> None: ...
 
-    async def live(self, seconds: float, crash_container: Callable[[str], None] | None) -> None:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-c",
-            CALLS,
-            self.instance_id,
-            cwd=Path(__file__).parents[2],
-            env={"PATH": "/usr/bin:/bin", "TMPDIR": str(self.folder), "PYTHONPATH": str(Path(__file__).parents[2])},
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-        )
-        try:
-            async with asyncio.timeout(60):
-                assert process.stdout is not None
-                assert await process.stdout.readline()
+    def remains(self) -> object: ...
+
+
+class DockerUndertaker:
+    def __init__(self, client: docker.DockerClient, instance_id: str) -> None:
+        self._client = client
+        self._labels = {"label": f"{INSTANCE_LABEL}={instance_id}"}
+
+    def crash_one(self, server_pid: int) -> None:
+        for container in self._client.api.containers(filters=self._labels)[:1]:
+            self._client.api.remove_container(container["Id"], force=True)
+
+    def remains(self) -> object:
+        """Containers, and what the engine has on disk: over minutes, others change how much of the disk is free."""
+        used = self._client.api.df()
+        return self._client.api.containers(all=True, filters=self._labels), used["LayersSize"], len(used["Volumes"] or ())
+
+
+class BubblewrapUndertaker:
+    def __init__(self, instance_id: str) -> None:
+        self._groups = find_control_groups(instance_id)
+
+    def crash_one(self, server_pid: int) -> None:
+        for path in Path("/proc").glob("[0-9]*"):
+            try:
+                if (path / "comm").read_text() == "bwrap\n" and f"PPid:\t{server_pid}\n" in (path / "status").read_text():
+                    os.kill(int(path.name), signal.SIGKILL)
+                    return
+            except OSError:
+                continue
+
+    def remains(self) -> object:
+        return self._groups.list_names() if self._groups is not None else []
+
+
+@asynccontextmanager
+async def undertaker_of(backend: str, instance_id: str) -> AsyncGenerator[Undertaker]:
+    if backend == "docker":
+        with closing(docker.from_env(timeout=60)) as client:
+            yield DockerUndertaker(client, instance_id)
+    else:
+        yield BubblewrapUndertaker(instance_id)
+
+
+async def live_and_crash(command: list[str], folder: Path, seconds: float, crash_one: Callable[[int], None] | None) -> None:
+    """A process that uses the sandbox without end, in a folder for temporary files of its own, is killed; perhaps a session of it before."""
+    root = Path(__file__).parents[2]
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        cwd=root,
+        env={"PATH": "/usr/bin:/bin", "TMPDIR": str(folder), "PYTHONPATH": str(root)},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        async with asyncio.timeout(60):
+            assert process.stdout is not None
+            assert await process.stdout.readline()
+        await asyncio.sleep(seconds)
+        if crash_one is not None:
+            crash_one(process.pid)
             await asyncio.sleep(seconds)
-            if crash_container is not None:
-                crash_container(self.instance_id)
-                await asyncio.sleep(seconds)
-        finally:
-            process.kill()
-            await process.wait()
+    finally:
+        process.kill()
+        await process.wait()
 
 
-def used_disk(client: docker.DockerClient) -> tuple[int, int]:
-    """Bytes of the engine's layers, and how many volumes it has: over minutes, others change how much of the disk is free."""
-    used = client.api.df()
-    return used["LayersSize"], len(used["Volumes"] or ())
-
-
-def names_in(folder: Path) -> list[str]:
-    return [path.name for path in folder.iterdir()]
-
-
-async def rehearse_crashes(folder: Path, num_crashes: int) -> None:
-    num_processes, chance = HostState.now().num_processes, random.Random(7)
-    server = CrashingServer(folder)
-    with closing(docker.from_env(timeout=60)) as client:
-        disk = used_disk(client)
-
-        def kill_one(instance_id: str) -> None:
-            for container in client.api.containers(filters={"label": f"{INSTANCE_LABEL}={instance_id}"})[:1]:
-                client.api.remove_container(container["Id"], force=True)
-
-        for number in range(num_crashes):
-            await server.live(chance.uniform(0, 2), kill_one if number % 2 else None)
+async def rehearse_crashes(backend: str, folder: Path, num_crashes: int) -> None:
+    instance_id, chance = f"test-{uuid.uuid4().hex}", random.Random(7)
+    command = [sys.executable, "-c", CALLS, backend, instance_id, str(IMAGES)]
+    async with undertaker_of(backend, instance_id) as undertaker:
 
         def remains() -> object:
-            left = client.api.containers(all=True, filters={"label": f"{INSTANCE_LABEL}={server.instance_id}"})
-            return left, names_in(folder), HostState.now().num_processes, used_disk(client)
+            return undertaker.remains(), list(folder.iterdir()), HostState.now().num_processes
+
+        before = remains()
+        for number in range(num_crashes):
+            await live_and_crash(command, folder, chance.uniform(0, 2), undertaker.crash_one if number % 2 else None)
+        if backend == "bubblewrap":
+            async with BubblewrapSandbox(instance_id, images=IMAGES) as next_one:  # the next server removes the empty control groups
+                await Conversation(next_one).run("1")
 
         for _ in range(60):
-            if remains() == ([], [], num_processes, disk):
+            if remains() == before:
                 break
             await asyncio.sleep(1)  # a busy engine takes a while to remove what ended
-        assert remains() == ([], [], num_processes, disk)
+        assert remains() == before
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.timeout(150)
-async def test_a_few_random_crashes_leave_nothing(tmp_path: Path) -> None:
-    await rehearse_crashes(tmp_path, 5)
+async def test_a_few_random_crashes_leave_nothing(tmp_path: Path, backend: str) -> None:
+    await rehearse_crashes(backend, tmp_path, 5)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.long
 @pytest.mark.timeout(1800)
-async def test_a_hundred_random_crashes_leave_nothing(tmp_path: Path) -> None:
-    await rehearse_crashes(tmp_path, 100)
+async def test_a_hundred_random_crashes_leave_nothing(tmp_path: Path, backend: str) -> None:
+    await rehearse_crashes(backend, tmp_path, 100)

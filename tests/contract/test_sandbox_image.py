@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from offline_assistants.code_interpreter.docker_engine import DockerEngine
-from offline_assistants.code_interpreter.image import export_image, image_tag, import_image, older_images, sandbox_folder
+from offline_assistants.code_interpreter.image import build_image, export_image, image_tag, import_image, older_images, sandbox_folder
 from offline_assistants.errors import SandboxError, SandboxUnavailable
 
 
@@ -79,6 +79,11 @@ async def test_without_an_engine_nothing_is_written(tmp_path: Path, no_engine: D
         await export_image(tmp_path / "image.tar", engine=no_engine)
 
     assert names_in(tmp_path) == []
+
+
+async def test_without_an_engine_the_build_says_where_else_an_image_comes_from(no_engine: DockerEngine) -> None:
+    with pytest.raises(SandboxUnavailable, match=r"Start Docker.*sandbox import FILE.*bubblewrap"):
+        await build_image(lambda line: None, engine=no_engine)
 
 
 @pytest.mark.parametrize("address", ["ssh://someone@203.0.113.80", "https://203.0.113.80:2376"])

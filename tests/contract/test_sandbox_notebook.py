@@ -11,10 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from offline_assistants.code_interpreter.bubblewrap_sandbox import BubblewrapSandbox
 from offline_assistants.code_interpreter.docker_sandbox import DockerSandbox
 from offline_assistants.ports import ExecutionEnded, FileMade, Image, Logs, SandboxFile
+from offline_assistants.settings import Settings
 
-pytestmark = [pytest.mark.docker, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.timeout(240)
+BACKENDS = [pytest.param("docker", marks=pytest.mark.docker), pytest.param("bubblewrap", marks=pytest.mark.bubblewrap)]
 
 SALES = "Region,Month,Sales,Price\n" + "".join(
     f"{region},{month},{'' if month == 7 else 100 + 10 * month + 5 * number},{9.5 + number}\n"
@@ -54,11 +57,13 @@ CELLS = [
 FAILING = CELLS.index("no_such_variable")
 
 
-async def test_a_conversation_of_twenty_calls_makes_files_that_open(tmp_path: Path) -> None:
+@pytest.mark.parametrize("backend", BACKENDS)
+async def test_a_conversation_of_twenty_calls_makes_files_that_open(tmp_path: Path, backend: str) -> None:
+    name, images = f"test-{uuid.uuid4().hex}", Settings().sandbox_images
     statuses: list[str] = []
     files: dict[str, bytes] = {}
     num_images, last_text = 0, ""
-    async with DockerSandbox(f"test-{uuid.uuid4().hex}") as sandbox:
+    async with DockerSandbox(name) if backend == "docker" else BubblewrapSandbox(name, images=images) as sandbox:
         for cell in CELLS:
             events = [event async for event in sandbox.execute("thread_a", cell, [SandboxFile("file-s", "sales.csv", SALES.encode())], 60.0)]
             statuses += [event.status for event in events if isinstance(event, ExecutionEnded)]

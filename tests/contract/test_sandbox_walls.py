@@ -2,33 +2,74 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import closing
+from pathlib import Path
 
+import docker
 import pytest
 import pytest_asyncio
 
 from offline_assistants.code_interpreter.attacks import ATTACKS, ISOLATION
 from offline_assistants.code_interpreter.bubblewrap_sandbox import BubblewrapSandbox
+from offline_assistants.code_interpreter.container import INSTANCE_LABEL
 from offline_assistants.code_interpreter.docker_sandbox import DockerSandbox
 from offline_assistants.code_interpreter.self_check import Check, Finding, HostState, run_checks
-from offline_assistants.ports import ExecutionEnded, Logs, Sandbox
+from offline_assistants.code_interpreter.session_sandbox import SessionSandbox
+from offline_assistants.ports import ExecutionEnded, ExecutionEvent, Logs
 from offline_assistants.settings import Settings
 from offline_assistants.testing.scripted_sandbox import ScriptedSandbox
+from tests.contract.conversations import Conversation, Outcome
 
 BACKENDS = [pytest.param("docker", marks=pytest.mark.docker), pytest.param("bubblewrap", marks=pytest.mark.bubblewrap)]
 pytestmark = [pytest.mark.timeout(500), pytest.mark.asyncio(loop_scope="module")]
 
 
+INSTANCE_ID = f"test-{uuid.uuid4().hex}"
+
+
 @pytest_asyncio.fixture(params=BACKENDS, scope="module", loop_scope="module")
-async def sandbox(request: pytest.FixtureRequest) -> AsyncIterator[Sandbox]:
-    name = f"test-{uuid.uuid4().hex}"
-    async with DockerSandbox(name) if request.param == "docker" else BubblewrapSandbox(name, images=Settings().sandbox_images) as opened:
+async def sandbox(request: pytest.FixtureRequest) -> AsyncIterator[SessionSandbox]:
+    async with DockerSandbox(INSTANCE_ID) if request.param == "docker" else BubblewrapSandbox(INSTANCE_ID, images=Settings().sandbox_images) as opened:
         yield opened
 
 
+@pytest.fixture
+def freeze(sandbox: SessionSandbox) -> Callable[[], None]:
+    """Stop every kernel of `sandbox` where it stands, from outside; it is not told and does not end."""
+
+    def pause_containers() -> None:
+        with closing(docker.from_env()) as client:
+            for container in client.api.containers(filters={"label": f"{INSTANCE_LABEL}={INSTANCE_ID}"}):
+                client.api.pause(container["Id"])
+
+    def stop_children() -> None:
+        for pid in children_of(os.getpid(), named="bwrap"):
+            for kernel in children_of(pid):
+                os.kill(kernel, signal.SIGSTOP)
+
+    return pause_containers if isinstance(sandbox, DockerSandbox) else stop_children
+
+
+def children_of(parent: int, *, named: str | None = None) -> list[int]:
+    pids = [int(path.name) for path in Path("/proc").glob("[0-9]*")]
+    return [pid for pid in pids if is_child(pid, parent, named)]
+
+
+def is_child(pid: int, parent: int, name: str | None) -> bool:
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False  # it ended
+    return f"PPid:\t{parent}\n" in status and (name is None or f"Name:\t{name}\n" in status)
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def findings(sandbox: Sandbox) -> dict[str, Finding]:
+async def findings(sandbox: SessionSandbox) -> dict[str, Finding]:
     return {finding.check.name: finding async for finding in run_checks(sandbox, ATTACKS, is_thorough=True)}
 
 
@@ -37,12 +78,32 @@ async def test_an_attack_fails_and_leaves_no_trace(findings: dict[str, Finding],
     assert findings[check.name].failures == ()
 
 
-async def test_nothing_of_the_attacks_runs_on(sandbox: Sandbox, findings: dict[str, Finding]) -> None:
+async def test_nothing_of_the_attacks_runs_on(sandbox: SessionSandbox, findings: dict[str, Finding]) -> None:
     before = HostState.now()
     async for finding in run_checks(sandbox, ATTACKS[:1], is_thorough=False):
         assert finding.holds
 
     assert HostState.now().losses_since(before) == []
+
+
+async def test_a_session_that_never_answers_is_ended_soon_after_the_limit_and_leaves_no_trace(sandbox: SessionSandbox, freeze: Callable[[], None]) -> None:
+    conversation, events = Conversation(sandbox), list[ExecutionEvent]()
+    await conversation.run("x = 1")
+    before, began = HostState.now(), time.monotonic()
+    async for event in sandbox.execute(conversation.thread_id, "import time\nprint('said before')\ntime.sleep(60)", [], 3.0):
+        events.append(event)
+        if event == Logs("said before\n"):
+            freeze()
+    outcome, ended = Outcome(events), time.monotonic()
+
+    following = await conversation.run("'x' in globals()")
+
+    assert ended - began < 50  # 3 s, 1 s for the kernel's own kill, 3 s of silence; the rest is a busy machine's
+    assert outcome.text.startswith("said before\n[The Python session did not come back after its time limit and was ended. Variables")
+    assert outcome.end == ExecutionEnded("timeout", is_state_lost=True)
+    assert following.text.endswith("False\n")
+    assert HostState.now().losses_since(before) == []
+    await sandbox.close(conversation.thread_id)
 
 
 async def test_every_attack_has_a_name_of_its_own_and_the_quick_look_is_part_of_the_thorough_one() -> None:
