@@ -347,11 +347,14 @@ def _await_hello(host: frames.FrameDecoder) -> tuple[Limits, bool]:
 
 def _preload() -> None:
     """Import here what most code imports, so that every worker is born with it. Code may run without any of it."""
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # the others reserve 2 MB at the first table
     for name in _PRELOADED:
         try:
             importlib.import_module(name)
         except ImportError:
             print(f"{name} cannot be imported", file=sys.stderr)
+    if "pandas" in sys.modules:
+        str(sys.modules["pandas"].DataFrame({"a": [1]}).sum())  # the first table sets up what all others use
 
 
 def main() -> None:

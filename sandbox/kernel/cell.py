@@ -248,7 +248,7 @@ def _print_error(error: BaseException) -> None:
         sys.stderr.write(text.rstrip("\n") + "\n")
         sys.stderr.flush()
     except (OSError, ValueError, AttributeError):
-        pass
+        pass  # the code closed stderr or put something else in its place: there is nowhere left to say it
 
 
 def _shortened(report: traceback.TracebackException) -> traceback.TracebackException:

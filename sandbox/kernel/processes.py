@@ -27,7 +27,7 @@ def kill(pid: int) -> None:
     try:
         os.kill(pid, signal.SIGKILL)
     except ProcessLookupError:
-        pass
+        pass  # it ended by itself
 
 
 def others(*spared_pids: int) -> list[int]:
@@ -83,7 +83,7 @@ def fork_among_the_dying() -> int:
             kill_all_but()
             time.sleep(0.01)
             while _bury_one():
-                pass
+                pass  # each that is buried makes room
     return os.fork()
 
 
