@@ -2,7 +2,7 @@
 
 `ingest DIR`: DIR as for `retrieval`. The server parses, chunks, embeds and indexes the corpora; SentenceTransformer.encode embeds the same windows by itself,
 with as many threads. Both are told in chunks a second. Then 100 files of a megabyte are added, and for some minutes the memory of the server and of its
-embedder is read.
+embedder is read, and another store is searched every other second.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import itertools
 import random
+import statistics
 import tempfile
 import threading
 import time
@@ -27,6 +28,7 @@ NUM_THREADS = 2
 """As LocalDocuments has it."""
 MB = 1_000_000
 NUM_FILES = 100
+SEARCH_EVERY_S = 2.0
 
 
 async def windows_of(retrieval: Retrieval) -> tuple[list[str], int]:
@@ -105,7 +107,7 @@ def process_with(*words: str, parent: int | None = None) -> int:
 def measure_memory(retrieval: Retrieval, folder: Path, minutes: float) -> Iterator[Figure]:
     paragraphs = [paragraph for text in retrieval.corpora.values() for paragraph in text.split("\n") if paragraph.strip()]
     with serving(folder / "memory") as client:
-        store_with(client, [("a.md", b"To load the model.")])
+        small = store_with(client, [("a.md", b"To load the model.")])
         server = process_with("serve", str(folder / "memory"))
         embedder = process_with("embedder_child", parent=server)
         before, peaks = resident_mb(server), {server: 0.0, embedder: 0.0}
@@ -113,13 +115,15 @@ def measure_memory(retrieval: Retrieval, folder: Path, minutes: float) -> Iterat
         watching = threading.Thread(target=_watch, args=(peaks, is_over))
         watching.start()
         try:
-            num_files = _add_for(client, paragraphs, minutes)
+            num_files, searches = _add_for(client, paragraphs, minutes, small)
         finally:
             is_over.set()
             watching.join()
     yield Figure("megabytes of text added meanwhile", float(num_files), "MB")
     yield Figure("memory of the embedder, at most", peaks[embedder], "MB", at_most=1500)
     yield Figure("growth of the server's memory, at most", peaks[server] - before, "MB", at_most=300)
+    yield Figure("search p50 meanwhile, in another store", statistics.median(searches), "ms")
+    yield Figure("search p95 meanwhile, in another store", sorted(searches)[int(0.95 * len(searches))], "ms")
 
 
 def _watch(peaks: dict[int, float], is_over: threading.Event) -> None:
@@ -128,8 +132,8 @@ def _watch(peaks: dict[int, float], is_over: threading.Event) -> None:
             peaks[pid] = max(peaks[pid], resident_mb(pid))
 
 
-def _add_for(client: httpx.Client, paragraphs: list[str], minutes: float) -> int:
-    """All files are there at once, as when a person drops a folder; how many of them."""
+def _add_for(client: httpx.Client, paragraphs: list[str], minutes: float, searched: str) -> tuple[int, list[float]]:
+    """All files are there at once, as when a person drops a folder; how many of them, and the milliseconds of each search meanwhile."""
     shuffled = random.Random(1)
     store_id = asked(client.post("vector_stores", json={}))["id"]
     ends_at = time.monotonic() + 60 * minutes
@@ -137,9 +141,13 @@ def _add_for(client: httpx.Client, paragraphs: list[str], minutes: float) -> int
         text = _megabyte(shuffled, paragraphs)
         upload = asked(client.post("files", files={"file": (f"part {number}.md", text)}, data={"purpose": "assistants"}))
         asked(client.post(f"vector_stores/{store_id}/files", json={"file_id": upload["id"]}))
-    while time.monotonic() < ends_at and asked(client.get(f"vector_stores/{store_id}"))["status"] == "in_progress":
-        time.sleep(1)
-    return NUM_FILES
+    searches: list[float] = []
+    while (time.monotonic() < ends_at and asked(client.get(f"vector_stores/{store_id}"))["status"] == "in_progress") or not searches:
+        time.sleep(SEARCH_EVERY_S)
+        began = time.perf_counter()
+        asked(client.post(f"vector_stores/{searched}/search", json={"query": "What is loaded?"}))
+        searches.append(1000 * (time.perf_counter() - began))
+    return NUM_FILES, searches
 
 
 def _megabyte(shuffled: random.Random, paragraphs: list[str]) -> bytes:
@@ -153,12 +161,15 @@ def main() -> int:
     parser.add_argument("name", choices=["ingest"])
     parser.add_argument("directory", type=Path, metavar="DIR", help="holds corpora/*.md and questions_df.csv")
     parser.add_argument("--minutes", type=float, default=10, help="how long the memory is watched while 100 MB are added; 0: not at all")
+    parser.add_argument("--no-speed", action="store_true", help="watch the memory only")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
     arguments = parser.parse_args()
     retrieval = Retrieval(arguments.directory)
     with tempfile.TemporaryDirectory(prefix="offline-assistants-bench-", ignore_cleanup_errors=True) as temporary:
-        figures = list(measure_speed(retrieval, Path(temporary)))
-        show(figures, title="ingest")
+        figures: list[Figure] = []
+        if not arguments.no_speed:
+            figures += measure_speed(retrieval, Path(temporary))
+            show(figures, title="ingest")
         if arguments.minutes:
             console.print(f"100 MB are added, for {arguments.minutes:g} minutes at most", style="dim")
             figures += measure_memory(retrieval, Path(temporary), arguments.minutes)

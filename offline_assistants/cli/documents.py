@@ -62,11 +62,12 @@ async def add_documents(client: httpx.AsyncClient, store_id: str, paths: Sequenc
         except OfflineAssistantsError as refused:  # the others are no worse for it
             remark(f"{path}: {refused.message}")
             num_refused += 1
-    batch_ids = await _in_batches(client, store_id, list(path_of))
+    putting = asyncio.ensure_future(_in_batches(client, store_id, list(path_of)))
     try:
+        await asyncio.shield(putting)
         await wait_until_indexed(client, store_id, f"indexing {paths[0].name if len(paths) == 1 else ''}".strip())
     except asyncio.CancelledError:
-        for batch_id in batch_ids:
+        for batch_id in await putting:
             await client.post(f"/v1/vector_stores/{store_id}/file_batches/{batch_id}/cancel")
         raise
     failed = [each async for each in listed(client, f"/v1/vector_stores/{store_id}/files") if each["id"] in path_of and each["status"] != "completed"]

@@ -98,7 +98,8 @@ class _Embedder:
 
         num_parts = min(len(self._copies), len(texts))
         parts = [texts[number::num_parts] for number in range(num_parts)]
-        embedded = list(self._threads.map(_vectors, self._copies[:num_parts], parts))
+        # A question is one text: it is embedded here, handing it to a thread and back would take a millisecond.
+        embedded = [_vectors(self.model, texts)] if num_parts == 1 else list(self._threads.map(_vectors, self._copies[:num_parts], parts))
         vectors = np.empty((len(texts), embedded[0].shape[1]), dtype="<f4")
         for number, of_part in enumerate(embedded):
             vectors[number::num_parts] = of_part

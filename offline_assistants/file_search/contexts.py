@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePath
 
 from offline_assistants.file_search.keyword_index import IndexedChunk
-from offline_assistants.file_search.terms import index_terms
+from offline_assistants.file_search.terms import WordsSeen, index_terms
 from offline_assistants.ports import Chunk, ParsedDocument, Section
 
 MAX_HEADING_CHARS = 160
@@ -29,10 +29,10 @@ def embedded_text(document: ParsedDocument, start: int, end: int) -> str:
 
 def indexed_chunks(document: ParsedDocument, filename: str, chunks: Iterable[Chunk]) -> Iterator[IndexedChunk]:
     """Chunks with their terms, made one by one as they are taken."""
-    name = " ".join(index_terms(PurePath(filename).stem))
+    name, seen = " ".join(index_terms(PurePath(filename).stem)), WordsSeen()
     for index, chunk in enumerate(chunks):
         headings = dict.fromkeys(section.heading for section in _sections_of(document.sections, chunk.start, chunk.end) if section.heading)
-        terms = index_terms("\n".join([*headings, document.text[chunk.start : chunk.end]]))
+        terms = index_terms("\n".join([*headings, document.text[chunk.start : chunk.end]]), seen)
         yield IndexedChunk(index, chunk.start, chunk.end, chunk.windows, f"{name} {' '.join(terms)}")
 
 

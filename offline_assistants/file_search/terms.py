@@ -11,7 +11,7 @@ A term has no blanks. Every word is indexed, small ones too: "The Who" is a titl
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from offline_assistants.file_search.words import NEGATION, SMALL_WORDS, TOKEN, UNSPACED, fold, number_form, stem
 
@@ -21,6 +21,8 @@ TERM_PUNCTUATION = "._-/:@+#,"
 """What a term may hold beside letters and digits."""
 
 _MAX_TERM_CHARS = 64
+_MAX_WORDS_SEEN = 50_000
+"""About ten megabytes."""
 _LETTER = rf"[^\W{UNSPACED}]"
 _COMPOUND = re.compile(rf"(?<!\w)(?:{_LETTER}+[.\-/:@])+{_LETTER}+|(?<!\w)[^\W\d_](?:\+\+|#)(?!\w)")
 """A dotted name, a path, an address, a part number; C++ and C#."""
@@ -29,8 +31,24 @@ _CAMEL = re.compile(r"[A-Z]+(?=[A-Z][a-z]{2})|[A-Z]?[a-z]+|[A-Z]+")
 _APOSTROPHE = re.compile("['’]")
 
 
-def index_terms(text: str) -> Iterator[str]:
-    """All terms of a text that is to be found."""
+class WordsSeen:
+    """The terms of words, looked up where they were seen before: a book says the same few thousand words again and again."""
+
+    def __init__(self) -> None:
+        self._terms: dict[str, tuple[str, ...]] = {}
+
+    def terms(self, token: str) -> tuple[str, ...]:
+        found = self._terms.get(token)
+        if found is None:
+            if len(self._terms) >= _MAX_WORDS_SEEN:
+                self._terms.clear()
+            found = self._terms[token] = tuple(_word_terms(token))
+        return found
+
+
+def index_terms(text: str, seen: WordsSeen | None = None) -> Iterator[str]:
+    """All terms of a text that is to be found. `seen` is given again with the next stretch of the same document."""
+    word_terms: Callable[[str], Iterable[str]] = seen.terms if seen is not None else _word_terms
     for found in TOKEN.finditer(text):
         token = found.group()
         if found["unspaced"]:
@@ -40,7 +58,7 @@ def index_terms(text: str) -> Iterator[str]:
         elif found["number"]:
             yield number_form(token.casefold())[:_MAX_TERM_CHARS]
         else:
-            yield from _word_terms(token)
+            yield from word_terms(token)
     yield from _compounds(text)
 
 

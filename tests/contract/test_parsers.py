@@ -80,7 +80,19 @@ async def test_a_word_document_keeps_headings_tables_and_lists(parser: ParserPro
     assert heading_of(parsed, "third day") == PATHS[2]
 
 
-@pytest.mark.parametrize(("name", "paths"), [("lease.odt", PATHS), ("lease.doc", ["Rent", "Rent > Payment", "Keeping animals"])])
+@pytest.mark.parametrize(
+    ("name", "paths"),
+    [
+        ("lease.odt", PATHS),
+        ("lease_libreoffice.docx", PATHS),
+        ("lease.doc", ["Rent", "Rent > Payment", "Keeping animals"]),
+        ("lease.html", ["Rent", "Rent > Payment", "Keeping animals"]),
+        (
+            "lease.epub",
+            ["Unknown Title", "Unknown Title > Section 1", "Unknown Title > Rent", "Unknown Title > Keeping animals"],
+        ),  # it has only the chapters' titles
+    ],
+)
 async def test_what_libreoffice_saves_keeps_headings_and_tables(parser: ParserProcess, name: str, paths: list[str | None]):
     parsed = await parser.parse(name, (FILES / name).read_bytes())
 
@@ -170,6 +182,20 @@ async def test_a_presentation_has_a_section_for_each_slide(parser: ParserProcess
     assert [(section.page, section.heading) for section in parsed.sections] == [(1, "Harvest"), (2, "Prices")]
 
 
+async def test_slides_that_libreoffice_saved_keep_their_titles_tables_and_notes(parser: ParserProcess):
+    parsed = await parser.parse("harvest.pptx", (FILES / "harvest.pptx").read_bytes())
+
+    assert parsed.text == "Harvest\n\nApples first\nPears later\n\nPrices\n\nFruit | Price\nApple | 4.50\n\nNotes: Mention the frost."
+    assert [(section.page, section.heading) for section in parsed.sections] == [(1, "Harvest"), (2, "Prices")]
+
+
+async def test_a_workbook_that_libreoffice_saved_keeps_its_headers(parser: ParserProcess):
+    parsed = await parser.parse("trees.xlsx", (FILES / "trees.xlsx").read_bytes())
+
+    assert parsed.text == "trees\n\nKind: Oak | Planted: 2024-03-09 | Height: 2.5\nKind: Birch | Height: 16"
+    assert [(section.page, section.heading) for section in parsed.sections] == [(1, "trees")]
+
+
 async def test_every_row_of_a_workbook_has_its_headers(parser: ParserProcess):
     from datetime import date
 
@@ -237,6 +263,28 @@ async def test_bookmarks_are_the_headings_of_a_pdf(parser: ParserProcess):
     parsed = await parser.parse("mill.pdf", content.getvalue())
 
     assert [(section.page, section.heading) for section in parsed.sections] == [(1, "Beginnings"), (2, "Beginnings > The wheel"), (3, "Ends")]
+
+
+async def test_a_report_by_reportlab_keeps_headings_table_and_pages(parser: ParserProcess):
+    from reportlab.lib.styles import getSampleStyleSheet
+    from reportlab.platypus import PageBreak, Paragraph, SimpleDocTemplate, Table
+
+    class Report(SimpleDocTemplate):
+        def afterFlowable(self, flowable: object) -> None:  # noqa: N802 reportlab's name
+            if isinstance(flowable, Paragraph) and flowable.style.name == "Heading1":
+                self.canv.bookmarkPage(flowable.text)
+                self.canv.addOutlineEntry(flowable.text, flowable.text)
+
+    content, styles = io.BytesIO(), getSampleStyleSheet()
+    rows = [["Year", "Rent"], ["2026", "1,450"]]
+    first = [Paragraph("Rent", styles["Heading1"]), Table(rows), PageBreak()]
+    Report(content).build([*first, Paragraph("Animals", styles["Heading1"]), Paragraph("Two cats may be kept.", styles["Normal"])])
+
+    parsed = await parser.parse("report.pdf", content.getvalue())
+
+    assert "Year Rent\n2026 1,450" in parsed.text
+    assert [(section.page, section.heading) for section in parsed.sections] == [(1, "Rent"), (2, "Animals")]
+    assert page_of(parsed, "Two cats") == 2
 
 
 def scan(*pages: str) -> bytes:
