@@ -210,6 +210,37 @@ class ModelInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class SlotState:
+    """A place in a model's KV cache."""
+
+    num_tokens: int
+    """In the cache."""
+    is_busy: bool
+    num_pending_tokens: int = 0
+    """Of the prompt that is read here; 1 while an answer is written."""
+    num_answer_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class BatchState:
+    """What a model is doing, and what it has done since it was loaded."""
+
+    slots: tuple[SlotState, ...]
+    num_waiting: int
+    num_preempted: int
+    """Of those that wait: they had a slot, and had to leave it."""
+    num_steps: int
+    num_prompt_tokens: int
+    """That were computed, and not found in the cache."""
+    num_sampled_tokens: int
+    """Of answers; those that a grammar forces are not among them."""
+    steps_s: float
+    """All steps together, with all that is done around the computing."""
+    compute_s: float
+    """Of that, inside of the library that computes."""
+
+
+@dataclass(frozen=True, slots=True)
 class LoadedModel:
     """A model in memory."""
 
@@ -224,6 +255,8 @@ class LoadedModel:
     """Since its last answer ended; None while it works."""
     leaves_in_s: float | None
     """Until it leaves memory for want of requests; None while it works, or when it stays."""
+    batch: BatchState | None = None
+    """None while there is no worker, or when it does not say in time."""
 
 
 class Engines(Protocol):

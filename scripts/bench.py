@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -173,11 +174,15 @@ def main() -> int:
     parser.add_argument("--runs", type=int, help="how often; the median counts. Default: 3, and 5 for the engine")
     parser.add_argument("--llama-server", type=Path, metavar="PATH", help="llama.cpp's server, to compare the engine with")
     parser.add_argument("--llama-bench", type=Path, metavar="PATH", help="llama.cpp's bench, to compare the engine with")
+    parser.add_argument("--part", choices=EngineBench.PARTS, action="append", help="of the engine's figures only these; may be given again")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore", category=DeprecationWarning)  # the SDK's, about the hosted API
     is_engine = arguments.name == "engine"
-    bench = EngineBench(llama_server=arguments.llama_server, llama_bench=arguments.llama_bench) if is_engine else BENCHES[arguments.name]()
+    # The servers are ended on the way out, whatever asks for it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    peers = {"llama_server": arguments.llama_server, "llama_bench": arguments.llama_bench}
+    bench = EngineBench(**peers, parts=arguments.part or ()) if is_engine else BENCHES[arguments.name]()
     repeat(bench, max(1, arguments.runs or (5 if is_engine else 3)))
     show(arguments.name, bench.rows)
     if arguments.json:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+import http.client
 import json
 import os
 import statistics
@@ -11,26 +11,17 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import bench_peers
-import numpy as np
+import httpx
 from bench_figures import Row
 from bench_peers import ENDLESS, Heard, Peer, user
-from numpy.typing import NDArray
 
 from offline_assistants.catalog import Catalog
-from offline_assistants.engine.kv_cache import KVCache
-from offline_assistants.engine.model_runner import ModelRunner
-from offline_assistants.engine.options import EngineOptions
-from offline_assistants.engine.sampler import Sampler
-from offline_assistants.engine.scheduler import Batch
-from offline_assistants.engine.sequence import Sequence as Generation
-from offline_assistants.engine.sight import PromptTokens
-from offline_assistants.engine.stepper import Stepper
-from offline_assistants.engine.wire import write_message
-from offline_assistants.ports import SamplingParams
+from offline_assistants.settings import Settings
 
 _T = TypeVar("_T")
 MODEL = "smollm2-135m-instruct"
@@ -69,11 +60,14 @@ class EngineBench:
     """One sample of each figure a run. `peers` are llama.cpp's own programs, where they are there."""
 
     STREAMS: ClassVar = (1, 4, 8)
+    PARTS: ClassVar = ("rates", "json", "busy", "gaps", "first-token", "memory", "python")
 
-    def __init__(self, *, llama_server: Path | None = None, llama_bench: Path | None = None) -> None:
+    def __init__(self, *, llama_server: Path | None = None, llama_bench: Path | None = None, parts: Sequence[str] = ()) -> None:
+        """`parts`: only these of PARTS, and only their rows. None: all."""
         self._llama_server, self._llama_bench = llama_server, llama_bench
         self._num_threads = len(os.sched_getaffinity(0))
         self._num_measured = 0
+        self._parts = tuple(parts) or self.PARTS
         self.decode = Row("decode, 1 stream over HTTP", "tokens/s", None)
         self.against_bench = Row("the same against llama-bench", "x", 0.90, is_floor=True)
         self.totals = {
@@ -92,91 +86,133 @@ class EngineBench:
         self.python = Row(f"Python and pipes, share of a step at {NUM_SLOTS} streams", "%", 5.0)
         self.resident = Row("server memory without workers, idle", "MB", 250.0)
         self.resident_open = Row(f"server memory with {OPEN_STREAMS} open streams", "MB", 350.0)
-        own = [self.busy, self.turn_10, self.restarted, self.instructed, self.gap, self.longest_gap, self.python, self.resident, self.resident_open]
-        self.rows = [self.decode, self.against_bench, *self.totals.values(), self.json_rate, self.json_wall, *own, self.busy_peer, self.peer_gap]
+        rows = {
+            "rates": [self.decode, self.against_bench, *self.totals.values()],
+            "json": [self.json_rate, self.json_wall],
+            "busy": [self.busy, self.busy_peer],
+            "gaps": [self.gap, self.longest_gap, self.peer_gap],
+            "first-token": [self.turn_10, self.restarted, self.instructed],
+            "memory": [self.resident, self.resident_open],
+            "python": [self.python],
+        }
+        self.rows = [row for part in self.PARTS if part in self._parts for row in rows[part]]
 
     def measure(self) -> None:
-        """One sample of each; what fails keeps nothing else from being measured."""
+        """One sample of each; what fails keeps nothing else from being measured. Raises RuntimeError with all that failed."""
         self._num_measured += 1
-        with tempfile.TemporaryDirectory(prefix="offline-assistants-bench-", ignore_cleanup_errors=True) as name:
-            folder = Path(name)
-            model_file = next(file.path for file in Catalog(folder).list_files() if file.model_id == MODEL)
-            parts: list[Callable[[], None]] = [
-                lambda: self._measure_beside_peer(folder / "equal", model_file),
-                lambda: self._measure_alone(folder / "own", model_file),
-                lambda: self.python.samples.append(100 * python_share(model_file, num_threads=self._num_threads)),
-            ]
-            failures: list[str] = []
-            for part in parts:
-                try:
-                    part()
-                except (RuntimeError, OSError, LookupError, ArithmeticError, subprocess.SubprocessError) as error:
-                    failures.append(f"{type(error).__name__}: {error}")
+        measures: dict[str, Callable[[Path, Path], None]] = {
+            "rates": self._measure_rates,
+            "json": self._measure_json,
+            "busy": self._measure_busy,
+            "gaps": self._measure_gaps,
+            "first-token": self._measure_first_tokens,
+            "memory": self._measure_memory,
+            "python": self._measure_python,
+        }
+        failures: list[str] = []
+        for part in self._parts:
+            try:
+                with tempfile.TemporaryDirectory(prefix="offline-assistants-bench-", ignore_cleanup_errors=True) as name:
+                    model_file = next(file.path for file in Catalog(Path(name)).list_files() if file.model_id == MODEL)
+                    measures[part](Path(name), model_file)
+            except (
+                RuntimeError,
+                OSError,
+                LookupError,
+                ArithmeticError,
+                ValueError,
+                http.client.HTTPException,
+                httpx.HTTPError,
+                subprocess.SubprocessError,
+            ) as error:
+                failures.append(f"{part}: {type(error).__name__}: {error}")
         if failures:
             raise RuntimeError("\n".join(failures))
 
     # ── With equal threads, one after the other ──────────────────────────────────────────────────────────────────────
 
-    def _measure_beside_peer(self, folder: Path, model_file: Path) -> None:
-        threads = ("--decode-threads", str(self._num_threads), "--prefill-threads", str(self._num_threads))
-        if self._llama_bench:
-            bench = bench_peers.llama_bench(self._llama_bench, model_file, num_threads=self._num_threads, num_tokens=NUM_TOKENS)
-        with bench_peers.ours(MODEL, folder, *threads) as server:
-            if self._llama_server is None:
+    def _measure_rates(self, folder: Path, model_file: Path) -> None:
+        with self._ours(folder, is_equal=True) as server, self._theirs(model_file) as peer:
+            if peer is None:
                 rate = total_rate(server, 1, self._num_measured)
             else:
-                sizes = {"num_threads": self._num_threads, "num_slots": NUM_SLOTS, "num_kv_tokens": KV_TOKENS}
-                with bench_peers.llama_server(self._llama_server, model_file, **sizes) as peer:
-                    rate = self._compare(server, peer)
+                rates = {number: self._both(server, peer, lambda each, number=number: total_rate(each, number, self._num_measured)) for number in self.STREAMS}
+                for number, (mine, theirs) in rates.items():
+                    self.totals[number].samples.append(mine / theirs)
+                rate = rates[1][0]
             self.decode.samples.append(rate)
             if self._llama_bench:
-                self.against_bench.samples.append(rate / bench)
+                bench = bench_peers.llama_bench(self._llama_bench, model_file, num_threads=self._num_threads, num_tokens=NUM_TOKENS)
+                # The neighbour of that figure in time, on a machine that is not the same all day.
+                self.against_bench.samples.append(statistics.mean([rate, total_rate(server, 1, self._num_measured + 1000)]) / bench)
 
-    def _compare(self, server: Peer, peer: Peer) -> float:
-        """Who begins changes from run to run. Our tokens per second with one stream."""
-        rates = {number: self._both(server, peer, lambda each, number=number: total_rate(each, number, self._num_measured)) for number in self.STREAMS}
-        for number, (mine, theirs) in rates.items():
-            self.totals[number].samples.append(mine / theirs)
-        record, their_record = self._both(server, peer, lambda each: a_record(each, self._num_measured))
-        self.json_rate.samples.append((record.num_tokens / record.whole_s) / (their_record.num_tokens / their_record.whole_s))
-        self.json_wall.samples.append(record.whole_s / their_record.whole_s)
-        self.peer_gap.samples.append(1000 * max(gaps_beside_prompt(peer, self._num_measured)[1]))
-        return rates[1][0]
+    def _measure_json(self, folder: Path, model_file: Path) -> None:
+        with self._ours(folder, is_equal=True) as server, self._theirs(model_file) as peer:
+            if peer is None:
+                return
+            record, their_record = self._both(server, peer, lambda each: a_record(each, self._num_measured))
+            self.json_rate.samples.append((record.num_tokens / record.whole_s) / (their_record.num_tokens / their_record.whole_s))
+            self.json_wall.samples.append(record.whole_s / their_record.whole_s)
 
     def _both(self, server: Peer, peer: Peer, measure: Callable[[Peer], _T]) -> tuple[_T, _T]:
+        """Who begins changes from run to run."""
         if self._num_measured % 2:
             mine = measure(server)
             return mine, measure(peer)
         theirs = measure(peer)
         return measure(server), theirs
 
+    def _ours(self, folder: Path, *, is_equal: bool = False) -> AbstractContextManager[Peer]:
+        """`is_equal`: with as many threads as the peer; else with its own choice."""
+        threads = ("--decode-threads", str(self._num_threads), "--prefill-threads", str(self._num_threads)) if is_equal else ()
+        return bench_peers.ours(MODEL, folder, *threads)
+
+    def _theirs(self, model_file: Path) -> AbstractContextManager[Peer | None]:
+        if self._llama_server is None:
+            return nullcontext()
+        return bench_peers.llama_server(self._llama_server, model_file, num_threads=self._num_threads, num_slots=NUM_SLOTS, num_kv_tokens=KV_TOKENS)
+
     # ── As it comes ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _measure_alone(self, folder: Path, model_file: Path) -> None:
-        run = self._num_measured
-        with bench_peers.ours(MODEL, folder) as server:
-            self.resident.samples.append(server.resident_mb())
-            self.busy.samples.append(busy_share(server, run))
-            quiet, beside = gaps_beside_prompt(server, run)
+    def _measure_busy(self, folder: Path, model_file: Path) -> None:
+        with self._ours(folder) as server:
+            self.busy.samples.append(busy_share(server, self._num_measured))
+        with self._theirs(model_file) as peer:
+            if peer is not None:
+                self.busy_peer.samples.append(busy_share(peer, self._num_measured))
+
+    def _measure_gaps(self, folder: Path, model_file: Path) -> None:
+        with self._ours(folder) as server:
+            quiet, beside = gaps_beside_prompt(server, self._num_measured)
             self.gap.samples.append(percentile(beside, 95) / percentile(quiet, 95))
             self.longest_gap.samples.append(1000 * max(beside))
+        with self._theirs(model_file) as peer:
+            if peer is not None:
+                self.peer_gap.samples.append(1000 * max(gaps_beside_prompt(peer, self._num_measured)[1]))
+
+    def _measure_first_tokens(self, folder: Path, _model_file: Path) -> None:
+        run = self._num_measured
+        thread, another = turns(10, f"thread {run}"), turns(10, f"other {run}")
+        with self._ours(folder) as server:
             system, other = words(720, f"instructions {run}"), words(720, f"different {run}")
-            cold_s = server.ask(user("Who are you?", system=other), max_tokens=1).first_s
-            server.ask(user("Who are you?", system=system), max_tokens=1)
-            self.instructed.samples.append(server.ask(user("What can you do?", system=system), max_tokens=1).first_s / cold_s)
-            thread, another = turns(10, f"thread {run}"), turns(10, f"other {run}")
-            cold_s = server.ask(another, max_tokens=1).first_s
-            server.ask(thread[:-2], max_tokens=1)
-            self.turn_10.samples.append(server.ask(thread, max_tokens=1).first_s / cold_s)
-            self.resident_open.samples.append(resident_with_open_streams(server))
-            server.ask(thread, max_tokens=1)
+            cold_s = first_token_s(server, user("Who are you?", system=other))
+            first_token_s(server, user("Who are you?", system=system))
+            self.instructed.samples.append(first_token_s(server, user("What can you do?", system=system)) / cold_s)
+            cold_s = first_token_s(server, another)
+            first_token_s(server, thread[:-2])
+            self.turn_10.samples.append(first_token_s(server, thread) / cold_s)
             time.sleep(SAVE_TIMEOUT_S)
-        with bench_peers.ours(MODEL, folder) as server:
-            self.restarted.samples.append(server.ask(thread, max_tokens=1).first_s / cold_s)
-        if self._llama_server:
-            sizes = {"num_threads": self._num_threads, "num_slots": NUM_SLOTS, "num_kv_tokens": KV_TOKENS}
-            with bench_peers.llama_server(self._llama_server, model_file, **sizes) as peer:
-                self.busy_peer.samples.append(busy_share(peer, run))
+        with self._ours(folder) as server:
+            self.restarted.samples.append(first_token_s(server, thread) / cold_s)
+
+    def _measure_memory(self, folder: Path, _model_file: Path) -> None:
+        with self._ours(folder) as server:
+            self.resident.samples.append(server.resident_mb())
+            self.resident_open.samples.append(resident_with_open_streams(server))
+
+    def _measure_python(self, folder: Path, _model_file: Path) -> None:
+        with self._ours(folder, is_equal=True) as server:
+            self.python.samples.append(100 * python_share(server, folder))
 
 
 # ── What is measured ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -190,6 +226,11 @@ def total_rate(server: Peer, num_streams: int, run: int) -> float:
     answers = server.ask_all(questions, max_tokens=NUM_TOKENS, logit_bias=ENDLESS)
     whole_s = max(answer.times[-1] for answer in answers) - min(answer.began for answer in answers)
     return sum(answer.num_tokens for answer in answers) / whole_s
+
+
+def first_token_s(server: Peer, messages: Sequence[dict[str, str]]) -> float:
+    """Until the first text of an answer. A few tokens are asked for, because the first may be a piece of a character."""
+    return server.ask(messages, max_tokens=4, logit_bias=ENDLESS).first_s
 
 
 def busy_share(server: Peer, run: int) -> float:
@@ -212,11 +253,18 @@ def gaps_beside_prompt(server: Peer, run: int) -> tuple[list[float], list[float]
     """Seconds between the tokens of a stream on a quiet server, and while a prompt of 4,000 tokens is read."""
     quiet = server.ask(user(f"Count from {run} to a thousand."), max_tokens=NUM_TOKENS, logit_bias=ENDLESS).gaps_s()
     heard: list[Heard] = []
-    stream = threading.Thread(target=lambda: heard.append(server.ask(user(f"Tell of the year {1000 + run}."), max_tokens=1500, logit_bias=ENDLESS)))
+    is_enough = threading.Event()
+    question = user(f"Tell of the year {1000 + run}.")
+    stream = threading.Thread(target=lambda: heard.append(server.ask(question, until=is_enough, max_tokens=2500, logit_bias=ENDLESS)))
     stream.start()
-    time.sleep(1.0)
-    long = server.ask(user(words(2900, f"document {run}")), max_tokens=1)
-    stream.join()
+    try:
+        time.sleep(1.0)
+        long = server.ask(user(words(2900, f"document {run}")), max_tokens=4, logit_bias=ENDLESS)
+    finally:
+        is_enough.set()
+        stream.join()
+    if not heard:
+        raise RuntimeError("the stream failed")
     gaps = heard[0].gaps_s(after=long.began, before=long.times[0])
     if not gaps:
         raise RuntimeError("the stream said nothing beside the prompt")
@@ -235,34 +283,33 @@ def resident_with_open_streams(server: Peer) -> float:
     return largest
 
 
-class _TimedRunner(ModelRunner):
-    """Adds up how long llama.cpp computes."""
+def python_share(server: Peer, folder: Path) -> float:
+    """The part of a worker's steps at 8 streams that is not spent in llama.cpp: scheduling, sampling, text, grammar, the pipe. By the worker's own clock."""
+    questions = [user(f"Tell a long story about the number {i}.") for i in range(NUM_SLOTS)]
+    streams = threading.Thread(target=server.ask_all, args=(questions,), kwargs={"max_tokens": 2 * NUM_TOKENS, "logit_bias": ENDLESS})
+    streams.start()
+    states: list[dict[str, Any]] = []
+    try:
+        while streams.is_alive():
+            state = batch_state(folder)
+            if all(slot["num_pending_tokens"] == 1 for slot in state["slots"]):
+                states.append(state)
+            time.sleep(0.2)
+    finally:
+        streams.join()
+    if len(states) < 2:
+        raise RuntimeError("the 8 streams did not run side by side")
+    steps_s, compute_s = (states[-1][name] - states[0][name] for name in ("steps_s", "compute_s"))
+    return 1 - compute_s / steps_s
 
-    decode_s = 0.0
 
-    def decode(self, batch: Batch) -> dict[int, NDArray[np.float32]]:
-        began = time.perf_counter()
-        try:
-            return super().decode(batch)
-        finally:
-            self.decode_s += time.perf_counter() - began
-
-
-def python_share(model_file: Path, *, num_threads: int) -> float:
-    """The part of a step at 8 streams that is not spent in the model: scheduling, sampling, text, pipes."""
-    options = EngineOptions(max_context_tokens=1024, num_decode_threads=num_threads, num_prefill_threads=num_threads)
-    runner, pipe = _TimedRunner(model_file, options), io.BytesIO()
-    stepper = Stepper(runner, KVCache(NUM_SLOTS), options, num_kv_tokens=runner.num_kv_tokens, clock=time.perf_counter)
-    for i in range(NUM_SLOTS):
-        sampler = Sampler(SamplingParams(temperature=0), np.random.default_rng(i))
-        prompt = PromptTokens(runner.tokenize_raw(f"The story of the number {i}"))
-        stepper.add(Generation(i + 1, prompt=prompt, max_tokens=NUM_TOKENS, piece=runner.piece, end_tokens=frozenset(), sampler=sampler))
-    stepper.step()
-    runner.decode_s, began = 0.0, time.perf_counter()
-    while not stepper.is_idle:
-        for reply in stepper.step():
-            write_message(pipe, reply)
-    return 1 - runner.decode_s / (time.perf_counter() - began)
+def batch_state(folder: Path) -> dict[str, Any]:
+    """See ports.BatchState. Of the one model that is loaded by the server with this data directory."""
+    with httpx.Client(transport=httpx.HTTPTransport(uds=str(Settings(data_dir=folder).admin_socket)), base_url="http://localhost") as client:
+        [model] = client.get("/admin/models/loaded").raise_for_status().json()["data"]
+    if model["batch"] is None:
+        raise RuntimeError("the worker does not say what it does")
+    return model["batch"]
 
 
 def words(number: int, first: str) -> str:

@@ -61,8 +61,8 @@ class Peer:
     port: int
     model: str
 
-    def ask(self, messages: Sequence[dict[str, str]], *, max_tokens: int, **more: Any) -> Heard:
-        """A greedy chat completion, streamed. Raises RuntimeError when it is refused."""
+    def ask(self, messages: Sequence[dict[str, str]], *, max_tokens: int, until: threading.Event | None = None, **more: Any) -> Heard:
+        """A greedy chat completion, streamed, and left when `until` is set. Raises RuntimeError when it is refused."""
         body = {"model": self.model, "messages": list(messages), "max_tokens": max_tokens, "temperature": 0, "stream": True}
         body |= {"stream_options": {"include_usage": True}, **more}
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=ANSWER_TIMEOUT_S)
@@ -74,6 +74,8 @@ class Peer:
                 raise RuntimeError(f"HTTP {response.status}: {response.read(500).decode('utf-8', 'replace')}")
             for line in response:
                 self._take(heard, line)
+                if until is not None and until.is_set():
+                    break
         finally:
             connection.close()
         if not heard.times:

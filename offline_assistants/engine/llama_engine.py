@@ -33,14 +33,17 @@ from offline_assistants.engine.wire import (
     Loaded,
     Measure,
     Reply,
+    Watch,
+    Watched,
     read_reply,
     write_message,
 )
 from offline_assistants.errors import EngineBusy, EngineError, ModelNotLoaded, OfflineAssistantsError
-from offline_assistants.ports import Chat, Delta, Finished, RawPrompt, SamplingParams
+from offline_assistants.ports import BatchState, Chat, Delta, Finished, RawPrompt, SamplingParams
 
 _log = logging.getLogger(__name__)
 
+_WATCH_TIMEOUT_S = 2.0
 _ROOM = "Close other programs, serve with a smaller --context-tokens, or use a smaller model; the server's log may say more."
 
 
@@ -115,6 +118,21 @@ class LlamaEngine:
 
     async def measure(self, prompt: Chat | RawPrompt) -> int:
         return (await self._counts(lambda request_id: Measure(request_id, prompt)))[0]
+
+    async def watch(self) -> BatchState | None:
+        """What the worker is doing; None when it does not say in time. Loads nothing."""
+        if self.loaded is None or self._worker is None:
+            return None
+        worker, request_id = self._worker, next(self._ids)
+        replies = worker.ask(Watch(request_id))
+        try:
+            async with asyncio.timeout(_WATCH_TIMEOUT_S):
+                reply = await replies.get()
+        except TimeoutError:
+            return None
+        finally:
+            worker.leave(request_id)
+        return reply.state if isinstance(reply, Watched) else None
 
     async def close(self) -> None:
         """Ends the worker. Whoever still waits gets EngineError."""
@@ -297,8 +315,10 @@ def child_environment() -> dict[str, str]:
     """What a process that computes with a model is started with."""
     package_root = str(Path(__file__).parents[2])
     path = os.pathsep.join(part for part in (package_root, os.environ.get("PYTHONPATH", "")) if part)
-    # Threads of OpenMP that wait actively take the cores from the sandbox, the embedder and the user's own programs.
-    return {**os.environ, "OMP_WAIT_POLICY": "passive", "PYTHONPATH": path}
+    # The threads of OpenMP wait for each other at every node of the graph, 600 times for a token of a small model. To sleep there makes two threads four times
+    # slower; to spin for as long as libgomp does by default takes the cores from the sandbox, the embedder and the user's own programs. So: a tenth of a
+    # millisecond, which is longer than a node and shorter than the pause between two steps.
+    return {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "10000", **os.environ, "PYTHONPATH": path}
 
 
 def _deltas(reply: Reply) -> list[Delta]:

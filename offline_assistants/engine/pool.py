@@ -123,8 +123,9 @@ class EnginePool:
         return self._describe(await self._find(model))
 
     async def list_loaded(self) -> list[LoadedModel]:
-        now = time.monotonic()
-        return [seat.describe(now, self._keep_alive_s) for seat in self._seats.values()]
+        now, seats = time.monotonic(), [*self._seats.values()]
+        batches = await asyncio.gather(*(seat.engine.watch() for seat in seats))
+        return [replace(seat.describe(now, self._keep_alive_s), batch=batch) for seat, batch in zip(seats, batches, strict=True)]
 
     async def unload(self, model: str) -> None:
         async with self._loading:

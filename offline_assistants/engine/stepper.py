@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from offline_assistants.engine.kv_cache import Aborted, CacheIsFull, KVCache
+from offline_assistants.engine.kv_cache import Aborted, CacheIsFull, KVCache, Slot
 from offline_assistants.engine.options import EngineOptions
 from offline_assistants.engine.pace import Pace
 from offline_assistants.engine.prefix_files import BLOCK_TOKENS, MIN_TOKENS, PrefixFiles
@@ -18,7 +19,7 @@ from offline_assistants.engine.sequence import Sequence
 from offline_assistants.engine.sight import Sight
 from offline_assistants.engine.wire import Deltas, Failed, Reply
 from offline_assistants.errors import EngineError, OfflineAssistantsError
-from offline_assistants.ports import Delta
+from offline_assistants.ports import BatchState, Delta, SlotState
 
 
 class Runner(Protocol):
@@ -50,6 +51,7 @@ class Stepper:
         """What is being computed right now."""
         self._waiting: deque[Sequence] = deque()
         self._running: list[Sequence] = []
+        self._done = BatchState((), 0, 0, 0, 0, 0, 0.0, 0.0)
 
     @property
     def is_idle(self) -> bool:
@@ -88,6 +90,16 @@ class Stepper:
             return failures
         return failures + self._take(batch, logits)
 
+    def state(self) -> BatchState:
+        """Where everything stands; how long steps take as a whole is for the caller to say. Any thread may ask."""
+        waiting, by_slot = tuple(self._waiting), {sequence.slot_id: sequence for sequence in tuple(self._running)}
+        return replace(
+            self._done,
+            slots=tuple(_slot_state(slot, by_slot.get(slot.slot_id)) for slot in self._cache.slots),
+            num_waiting=len(waiting),
+            num_preempted=sum(sequence.num_cached_tokens is not None for sequence in waiting),
+        )
+
     def is_mostly_for(self, request_id: int) -> bool:
         """Whether most of what is being computed right now is for this request, so that without it the step is worth nothing. Any thread may ask."""
         batch, slots = self._in_flight, {sequence.slot_id for sequence in tuple(self._running) if sequence.request_id == request_id}
@@ -99,10 +111,22 @@ class Stepper:
             logits = self._runner.decode(batch)
         finally:
             self._in_flight = ()
+        duration_s = self._clock() - began
         sizes = [len(item.tokens) for item in batch]
         num_decoding = sizes.count(1)
-        self._pace.observe(num_decoding=num_decoding, num_prompt_tokens=sum(sizes) - num_decoding, duration_s=self._clock() - began)
+        self._pace.observe(num_decoding=num_decoding, num_prompt_tokens=sum(sizes) - num_decoding, duration_s=duration_s)
+        self._count(sum(sizes) - num_decoding, sum(item.wants_logits for item in batch), duration_s)
         return logits
+
+    def _count(self, num_prompt_tokens: int, num_sampled_tokens: int, duration_s: float) -> None:
+        done = self._done
+        self._done = replace(
+            done,
+            num_steps=done.num_steps + 1,
+            num_prompt_tokens=done.num_prompt_tokens + num_prompt_tokens,
+            num_sampled_tokens=done.num_sampled_tokens + num_sampled_tokens,
+            compute_s=done.compute_s + duration_s,
+        )
 
     def _cut_all_back(self, batch: Batch) -> None:
         """What an aborted batch left in the cells of its slots goes, and nobody else's."""
@@ -240,6 +264,13 @@ class Stepper:
         self._running.remove(sequence)
         self._cache.release(slot_id)
         return slot_id
+
+
+def _slot_state(slot: Slot, sequence: Sequence | None) -> SlotState:
+    if sequence is None:
+        return SlotState(len(slot.tokens), is_busy=False)
+    num_pending_tokens = len(sequence.tokens) - sequence.num_computed_tokens
+    return SlotState(len(slot.tokens), is_busy=True, num_pending_tokens=num_pending_tokens, num_answer_tokens=sequence.num_completion_tokens)
 
 
 def _replies(sequence: Sequence, deltas: list[Delta]) -> list[Reply]:

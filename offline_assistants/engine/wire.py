@@ -15,7 +15,7 @@ from typing import BinaryIO, cast
 from offline_assistants.domain.models import ProjectorFile
 from offline_assistants.engine.options import EngineOptions
 from offline_assistants.errors import OfflineAssistantsError
-from offline_assistants.ports import Chat, Delta, RawPrompt, SamplingParams
+from offline_assistants.ports import BatchState, Chat, Delta, RawPrompt, SamplingParams
 
 _LENGTH = struct.Struct("<I")
 
@@ -57,7 +57,14 @@ class Measure:
     prompt: Chat | RawPrompt
 
 
-Command = Load | Generate | Cancel | CountTokens | Measure
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Asks for a BatchState."""
+
+    request_id: int
+
+
+Command = Load | Generate | Cancel | CountTokens | Measure | Watch
 
 # ── Worker to server ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -88,6 +95,12 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
+class Watched:
+    request_id: int
+    state: BatchState
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
     """The last word on a request."""
 
@@ -95,7 +108,7 @@ class Failed:
     error: OfflineAssistantsError
 
 
-Reply = Loaded | Deltas | Counts | Failed
+Reply = Loaded | Deltas | Counts | Watched | Failed
 
 LOAD_REQUEST_ID = 0
 """Replies to Load carry this id; requests count from 1."""

@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import partial
 from typing import BinaryIO
 
@@ -45,6 +46,8 @@ from offline_assistants.engine.wire import (
     Loaded,
     Measure,
     Reply,
+    Watch,
+    Watched,
     read_command,
     write_message,
 )
@@ -62,6 +65,7 @@ class Worker:
         self._commands = commands
         self._replies = replies
         self._write_lock = threading.Lock()
+        self._steps_s = 0.0
         self._inbox: queue.SimpleQueue[Sequence | Cancel] = queue.SimpleQueue()
 
     def run(self) -> None:
@@ -79,8 +83,10 @@ class Worker:
         self._send(Loaded(LOAD_REQUEST_ID, runner.context_tokens, runner.picture_tokens, runner.picture_problem))
         while True:
             self._take_commands()
+            began = time.perf_counter()
             for reply in self._stepper.step():
                 self._send(reply)
+            self._steps_s += time.perf_counter() - began
 
     def _load(self, load: Load) -> None:
         self._runner = ModelRunner(load.path, load.options, load.projector)
@@ -135,6 +141,8 @@ class Worker:
                         self._inbox.put(command)
                         if self._stepper.is_mostly_for(request_id):
                             self._runner.abort()
+                    case Watch(request_id):
+                        self._send(Watched(request_id, replace(self._stepper.state(), steps_s=self._steps_s)))
                     case CountTokens(request_id, texts):
                         self._send(Counts(request_id, [self._runner.count(text) for text in texts]))
                     case Measure(request_id, prompt):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +15,14 @@ from tests.command_line import command
 from tests.contract.test_catalog import gguf, write
 
 pytestmark = [pytest.mark.model, pytest.mark.timeout(120)]
+ROOT = Path(__file__).parents[2]
 STARTER = "smollm2-135m-instruct"
+
+
+def watch_batch(data_dir: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "COLUMNS": "200", "OFFLINE_ASSISTANTS_DATA_DIR": str(data_dir)}
+    command = [sys.executable, ROOT / "scripts" / "watch_batch.py", "--once"]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 
 def test_a_model_comes_in_is_shown_verified_and_goes(tmp_path: Path) -> None:
@@ -46,9 +56,11 @@ def test_what_is_in_memory_is_shown_and_can_be_put_out(own_server: ServerProcess
     shown = command("ps", "--json", *at)
     assert shown.returncode == 0, shown.stderr
     [loaded] = json.loads(shown.stdout)
+    watched = watch_batch(own_server.data_dir)
     unloaded = command("models", "unload", STARTER, *at)
 
     assert (loaded["id"], loaded["num_requests"], loaded["memory_bytes"] > 50_000_000, loaded["leaves_in_s"] > 0) == (STARTER, 0, True, True)
+    assert f"{STARTER}: 0 waiting" in watched.stdout, watched.stderr
     assert (unloaded.returncode, command("ps", *at).stdout) == (0, "No model is in memory.\n")
 
 

@@ -242,6 +242,22 @@ async def test_a_prompt_that_nobody_waits_for_any_more_makes_room_at_once(models
         assert (await ask(pool, "Hello", SamplingParams(temperature=0, max_tokens=1))).finished is not None
 
 
+async def test_what_a_worker_does_and_has_done_can_be_watched(models: Catalog):
+    async with EnginePool(models, SMALL) as pool:
+        await pool.load(STARTER)
+        [new] = await pool.list_loaded()
+        answer = await ask(pool, "Hello", SamplingParams(temperature=0, max_tokens=5))
+        [used] = await pool.list_loaded()
+
+    assert new.batch is not None
+    assert used.batch is not None
+    assert (new.batch.num_steps, sum(slot.num_tokens for slot in new.batch.slots)) == (0, 0)
+    assert answer.finished is not None
+    assert (used.batch.num_sampled_tokens, used.batch.num_prompt_tokens) == (5, answer.finished.num_prompt_tokens)
+    assert used.batch.compute_s > 0
+    assert not any(slot.is_busy for slot in used.batch.slots)
+
+
 async def test_beyond_those_who_may_wait_everybody_is_refused_at_once(models: Catalog):
     async with EnginePool(models, EngineOptions(max_context_tokens=512, max_running=1, max_waiting=1)) as pool:
         stories = [user(f"Tell a story of {i}.") for i in range(4)]

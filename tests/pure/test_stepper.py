@@ -15,7 +15,7 @@ from offline_assistants.engine.sight import PromptTokens, Sight, Tile, join
 from offline_assistants.engine.stepper import Stepper
 from offline_assistants.engine.wire import Deltas, Failed, Reply
 from offline_assistants.errors import EngineError
-from offline_assistants.ports import Finished, SamplingParams, TextDelta
+from offline_assistants.ports import Finished, SamplingParams, SlotState, TextDelta
 
 END = 0
 
@@ -156,6 +156,29 @@ def test_a_second_turn_computes_only_what_is_new():
     replies = run(engine, sequence(2, "mnxwxyzk"))
 
     assert finished(replies, 2).num_cached_tokens == 7
+
+
+def test_who_runs_and_who_waits_can_be_seen():
+    engine = stepper(AlphabetModel(), num_slots=1)
+    for request_id in (1, 2):
+        engine.add(sequence(request_id, "abcdefghijkl"))
+    engine.step()
+    reading = engine.state()
+    engine.step()
+
+    assert (reading.slots, reading.num_waiting, reading.num_preempted) == ((SlotState(8, is_busy=True, num_pending_tokens=4),), 1, 0)
+    assert engine.state().slots == (SlotState(12, is_busy=True, num_pending_tokens=1, num_answer_tokens=1),)
+    assert (engine.state().num_steps, engine.state().num_prompt_tokens, engine.state().num_sampled_tokens) == (2, 12, 1)
+
+
+def test_one_that_had_to_leave_the_cache_is_counted_as_such():
+    engine = stepper(AlphabetModel(num_cells=10))
+    for request_id in (1, 2):
+        engine.add(sequence(request_id, "abc"))
+    for _ in range(6):
+        engine.step()
+
+    assert (engine.state().num_waiting, engine.state().num_preempted) == (1, 1)
 
 
 def test_a_cancelled_sequence_says_nothing_more_and_frees_its_slot():
