@@ -35,8 +35,8 @@ from offline_assistants.engine.wire import (
     Reply,
     Watch,
     Watched,
-    read_reply,
-    write_message,
+    read_replies,
+    write_command,
 )
 from offline_assistants.errors import EngineBusy, EngineError, ModelNotLoaded, OfflineAssistantsError
 from offline_assistants.ports import BatchState, Chat, Delta, Finished, RawPrompt, SamplingParams
@@ -263,18 +263,19 @@ class _Worker:
         words = f"The engine of {self.model_id} died: {self.how_it_ended}. It is started again with the next request; the server's log holds the reason."
         return Lost(request_id, EngineError(words))
 
-    def _deliver(self, reply: Reply) -> None:
-        inbox = self._inboxes.get(reply.request_id)
-        if inbox is not None:
-            inbox.put_nowait(reply)
+    def _deliver(self, replies: Sequence[Reply]) -> None:
+        for reply in replies:
+            inbox = self._inboxes.get(reply.request_id)
+            if inbox is not None:
+                inbox.put_nowait(reply)
 
     # ── The two threads ──────────────────────────────────────────────────────────────────────────────────────────────
 
     def _read(self) -> None:
         stream = cast("BinaryIO", self.process.stdout)
         with contextlib.suppress(RuntimeError):  # the event loop was closed before the engine
-            while (reply := read_reply(stream)) is not None:
-                self.loop.call_soon_threadsafe(self._deliver, reply)
+            while (replies := read_replies(stream)) is not None:
+                self.loop.call_soon_threadsafe(self._deliver, replies)
         # Its last word was said, so it is of no use any more, if it is not dead yet.
         self.process.kill()
         exit_code = self.process.wait()
@@ -288,7 +289,7 @@ class _Worker:
         # A pipe that breaks means that the worker died; the reading thread notices and tells everybody.
         with contextlib.suppress(OSError):
             while (command := self._outbox.get()) is not None:
-                write_message(stream, command)
+                write_command(stream, command)
         with contextlib.suppress(OSError):
             stream.close()
 

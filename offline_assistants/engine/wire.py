@@ -116,8 +116,17 @@ LOAD_REQUEST_ID = 0
 # ── The pipe ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def write_message(stream: BinaryIO, message: Command | Reply) -> None:
+def write_command(stream: BinaryIO, command: Command) -> None:
     """Blocks until the pipe has taken it. Raises OSError when the other end is gone."""
+    _write(stream, command)
+
+
+def write_replies(stream: BinaryIO, replies: Sequence[Reply]) -> None:
+    """As `write_command`. What one step brought goes together, so that the other end wakes once."""
+    _write(stream, tuple(replies))
+
+
+def _write(stream: BinaryIO, message: Command | tuple[Reply, ...]) -> None:
     body = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
     stream.write(_LENGTH.pack(len(body)) + body)
     stream.flush()
@@ -128,9 +137,9 @@ def read_command(stream: BinaryIO) -> Command | None:
     return cast("Command | None", _read(stream))
 
 
-def read_reply(stream: BinaryIO) -> Reply | None:
-    """The next reply; None when the worker is gone."""
-    return cast("Reply | None", _read(stream))
+def read_replies(stream: BinaryIO) -> tuple[Reply, ...] | None:
+    """The next replies; None when the worker is gone."""
+    return cast("tuple[Reply, ...] | None", _read(stream))
 
 
 def _read(stream: BinaryIO) -> object | None:

@@ -49,7 +49,7 @@ from offline_assistants.engine.wire import (
     Watch,
     Watched,
     read_command,
-    write_message,
+    write_replies,
 )
 from offline_assistants.errors import ContextOverflow, EngineError, ModelNotLoaded, OfflineAssistantsError, RequestError
 from offline_assistants.ports import Chat, RawPrompt, SamplingParams
@@ -84,8 +84,8 @@ class Worker:
         while True:
             self._take_commands()
             began = time.perf_counter()
-            for reply in self._stepper.step():
-                self._send(reply)
+            if replies := self._stepper.step():
+                self._send(*replies)
             self._steps_s += time.perf_counter() - began
 
     def _load(self, load: Load) -> None:
@@ -108,8 +108,8 @@ class Worker:
                     self._stepper.cancel(request_id)
                 case sequence:
                     self._may_save = True
-                    for reply in self._stepper.add(sequence):
-                        self._send(reply)
+                    if replies := self._stepper.add(sequence):
+                        self._send(*replies)
 
     def _next_command(self) -> Sequence | Cancel | None:
         """None when nothing came for a while, and there may be something to write to the disk."""
@@ -125,9 +125,9 @@ class Worker:
             logging.warning("a computed prefix could not be kept: %s", error)
             return False
 
-    def _send(self, reply: Reply) -> None:
+    def _send(self, *replies: Reply) -> None:
         with self._write_lock:
-            write_message(self._replies, reply)
+            write_replies(self._replies, replies)
 
     # ── The reader ───────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -28,6 +28,32 @@ def test_temperature_one_draws_in_proportion():
     assert counts == pytest.approx([0.1, 0.6, 0.25, 0.05], abs=0.03)
 
 
+def test_a_large_vocabulary_is_drawn_from_in_proportion_too():
+    weights = np.zeros(1000, dtype=np.float32)
+    weights[[3, 255, 256, 511, 999]] = 1, 2, 3, 4, 10
+    with np.errstate(divide="ignore"):
+        sampler = Sampler(SamplingParams(temperature=1), np.random.default_rng(1))
+        drawn = np.bincount([sampler.sample(np.log(weights)) for _ in range(4000)], minlength=1000) / 4000
+
+    assert np.abs(drawn - weights / 20).max() < 0.03
+    assert set(np.flatnonzero(drawn)) == {3, 255, 256, 511, 999}
+
+
+def test_the_nucleus_is_the_same_as_by_sorting_all():
+    logits = np.random.default_rng(5).normal(size=3000).astype(np.float32) * 3
+    order = np.argsort(-logits, kind="stable")
+    cumulative = np.cumsum(np.exp(logits[order].astype(np.float64)))
+    nucleus = set(order[: int(cumulative.searchsorted(0.9 * cumulative[-1])) + 1])
+    sampler = Sampler(SamplingParams(temperature=1, top_p=0.9), np.random.default_rng(1))
+
+    assert {sampler.sample(logits) for _ in range(3000)} <= nucleus
+
+
+@pytest.mark.parametrize("temperature", [1e-45, 1e-9, 1e-3])
+def test_a_temperature_near_zero_takes_the_likeliest(temperature: float):
+    assert Sampler(SamplingParams(temperature=temperature), np.random.default_rng(1)).sample(np.array([0, 3, 2], dtype=np.float32)) == 1
+
+
 def test_top_p_leaves_out_the_tail():
     assert set(draws(SamplingParams(top_p=0.8))) == {1, 2}
 

@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from offline_assistants.engine.wire import Cancel, Failed, Generate, read_command, read_reply, write_message
+from offline_assistants.engine.wire import Cancel, Counts, Failed, Generate, read_command, read_replies, write_command, write_replies
 from offline_assistants.errors import ContextOverflow
 from offline_assistants.ports import Chat, ChatMessage, SamplingParams
 
@@ -15,7 +15,7 @@ def test_commands_arrive_as_they_were_sent():
     commands = [Generate(1, Chat((ChatMessage("user", "Füße 🦜"),)), SamplingParams(stop=("x",))), Cancel(1)]
     pipe = io.BytesIO()
     for command in commands:
-        write_message(pipe, command)
+        write_command(pipe, command)
     pipe.seek(0)
 
     assert [read_command(pipe), read_command(pipe), read_command(pipe)] == [*commands, None]
@@ -23,11 +23,12 @@ def test_commands_arrive_as_they_were_sent():
 
 def test_errors_keep_their_class_and_words():
     pipe = io.BytesIO()
-    write_message(pipe, Failed(7, ContextOverflow("too long", param="messages")))
+    write_replies(pipe, [Counts(6, [1, 2]), Failed(7, ContextOverflow("too long", param="messages"))])
     pipe.seek(0)
 
-    reply = read_reply(pipe)
+    counts, reply = read_replies(pipe) or ()
 
+    assert counts == Counts(6, [1, 2])
     assert isinstance(reply, Failed)
     assert isinstance(reply.error, ContextOverflow)
     assert (reply.request_id, reply.error.message, reply.error.param) == (7, "too long", "messages")
@@ -36,6 +37,6 @@ def test_errors_keep_their_class_and_words():
 @pytest.mark.parametrize("length", [0, 2, 4, 10])
 def test_a_message_that_is_cut_off_is_the_end(length: int):
     pipe = io.BytesIO()
-    write_message(pipe, Cancel(1))
+    write_command(pipe, Cancel(1))
 
     assert read_command(io.BytesIO(pipe.getvalue()[:length])) is None
