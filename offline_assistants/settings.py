@@ -61,7 +61,9 @@ class Settings(BaseSettings):
         default=None, ge=512, description="Room for what is computed of prompts and answers, shared by all of a model. Default: twice the context."
     )
     kv_cache_type: Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"] = Field(
-        default="f16", description="How that is kept. q8_0 takes half of f16's memory, q4_0 a quarter, each at some cost in quality and speed."
+        default="f16",
+        description="How that is kept. q8_0 takes half of f16's memory, q4_0 a quarter, each at some cost in quality and speed. With bf16 and the q types "
+        "an answer at temperature 0 is the same whatever else is computed and was computed before; f16 and f32 are faster and may differ.",
     )
     prefix_disk_bytes: int = Field(
         default=2 * 1024**3,

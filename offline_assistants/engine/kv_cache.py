@@ -7,6 +7,11 @@ turn of the same thread begins with them, and only what is new has to be compute
 - Otherwise (the source is busy, or belongs to another thread that only shares the instructions): the slot that was idle for the longest time is emptied,
   and the prefix is copied into it. In a unified cache the copy costs nothing, since both slots then point to the same cells.
 
+What is used again was computed in other batches than those of a cold prompt: of other lengths, beside other sequences. With a cache of bf16 or of a q type
+llama.cpp computes a token in the same way in whatever batch it comes, so that answers are token by token those of an empty cache. With f16 and f32 its
+attention has kernels of its own for batches of 64 tokens and more, and for one token alone, which are faster and round otherwise: there the logits differ by
+some tenths, and a greedy answer may go on differently where two tokens are about as likely.
+
 One token of the prompt is always computed anew, because its logits are needed. A memory that cannot be cut (recurrent models) is used again only as a whole.
 """
 
