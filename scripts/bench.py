@@ -179,8 +179,8 @@ def main() -> int:
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore", category=DeprecationWarning)  # the SDK's, about the hosted API
     is_engine = arguments.name == "engine"
-    # The servers are ended on the way out, whatever asks for it.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    # Whoever ends it, the servers that it started end with it, and what was measured is shown.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     peers = {"llama_server": arguments.llama_server, "llama_bench": arguments.llama_bench}
     bench = EngineBench(**peers, parts=arguments.part or ()) if is_engine else BENCHES[arguments.name]()
     repeat(bench, max(1, arguments.runs or (5 if is_engine else 3)))
@@ -191,11 +191,14 @@ def main() -> int:
 
 
 def repeat(bench: Bench, num_runs: int) -> None:
-    """What fails is said, and its row is not complete."""
+    """What fails is said, and its row is not complete. Ctrl-C and SIGTERM end it early."""
     for number in range(1, num_runs + 1):
         with console.status(f"run {number} of {num_runs}"):
             try:
                 bench.measure()
+            except KeyboardInterrupt:
+                console.print(f"stopped in run {number} of {num_runs}", style="red")
+                break
             except (RuntimeError, OSError, openai.OpenAIError, LookupError) as error:
                 console.print(f"run {number}: {error}", style="red", markup=False)
     for row in bench.rows:
