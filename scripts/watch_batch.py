@@ -44,18 +44,28 @@ def table_of(title: str, slots: list[Mapping[str, Any]]) -> Table:
     return table
 
 
-async def look() -> dict[str, dict[str, Any]]:
-    """By model; without those that do not say in time."""
-    return {each["id"]: each["batch"] for each in (await ask("GET", "/admin/models/loaded"))["data"] if each["batch"]}
+Look = dict[str, dict[str, Any] | None]
+"""What each model does; None for one that does not say in time."""
 
 
-def view(now: dict[str, dict[str, Any]], before: dict[str, dict[str, Any]], seconds: float) -> Group:
-    tables = [table_of(headline(model, batch, before.get(model), seconds), batch["slots"]) for model, batch in now.items()]
-    return Group(*tables) if tables else Group("No model is in memory.")
+async def look() -> Look:
+    return {each["id"]: each["batch"] for each in (await ask("GET", "/admin/models/loaded"))["data"]}
+
+
+def view(now: Look, before: Look, seconds: float) -> Group:
+    if not now:
+        return Group("No model is in memory.")
+    return Group(*(_view_of(model, batch, before.get(model), seconds) for model, batch in now.items()))
+
+
+def _view_of(model: str, batch: dict[str, Any] | None, before: dict[str, Any] | None, seconds: float) -> Table | str:
+    if batch is None:
+        return f"{model}: does not say what it does; it is being loaded, or the machine is very busy."
+    return table_of(headline(model, batch, before, seconds), batch["slots"])
 
 
 async def watch(interval_s: float, *, is_once: bool) -> None:
-    before: dict[str, dict[str, Any]] = {}
+    before: Look = {}
     began = time.monotonic()
     with Live(console=Console(highlight=False), auto_refresh=False) as live:
         while running_server():

@@ -43,7 +43,7 @@ from offline_assistants.ports import BatchState, Chat, Delta, Finished, RawPromp
 
 _log = logging.getLogger(__name__)
 
-_WATCH_TIMEOUT_S = 2.0
+_WATCH_TIMEOUT_S = 10.0
 _ROOM = "Close other programs, serve with a smaller --context-tokens, or use a smaller model; the server's log may say more."
 
 
