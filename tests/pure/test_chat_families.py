@@ -400,3 +400,25 @@ def test_templates_of_others_lose_nothing_and_are_read_back(path: Path):
 
     assert all(word in prompt for word in ("Be brief.", "And Rome?", "sunny today", "forty-two", "Like this.", "Thanks?"))
     assert all(same(read_back(chat_format, CALLS, piece=piece), CALLS) for piece in range(1, 8))
+
+
+@pytest.mark.parametrize(
+    ("recipient", "is_taken"),
+    [
+        ("analysis to=python code<|message|>print(1)", False),
+        ("commentary to=python code<|message|>print(1)", False),
+        ('commentary to=functions.code_interpreter <|constrain|>json<|message|>{"code": "print(1)"}', True),
+    ],
+)
+def test_gpt_oss_runs_code_through_the_tool_that_it_was_told_of_and_not_through_one_of_its_own(recipient: str, is_taken: bool):
+    words = ("<|start|>", "<|channel|>", "<|message|>", "<|end|>", "<|call|>", "<|constrain|>")
+    numbers = {word: 257 + place for place, word in enumerate(words)}
+    syntax, _ = syntax_of("harmony", "<|channel|> to=functions.")
+    chat = Chat((ChatMessage("user", "Compute."),), (ToolSpec("code_interpreter", "Runs Python.", {}, syntax="code"),))
+    lark = answer_grammar(chat, syntax, numbers, thinks=syntax.thoughts, is_thinking=False)
+
+    pieces = re.split("(" + "|".join(map(re.escape, words)) + ")", f"<|channel|>{recipient}<|call|>")
+    tokens = [token for piece in pieces for token in ([numbers[piece]] if piece in numbers else piece.encode())]
+    num_taken = matcher(lark or "", tokenizer(words)).try_consume_tokens(tokens)
+
+    assert (num_taken == len(tokens)) is is_taken
