@@ -63,6 +63,7 @@ function Messages() {
   const box = useRef();
   const inner = useRef();
   const follows = useRef(true); // the end stays in sight until somebody scrolls away from it
+  const lastTop = useRef(0);
   const anchor = useRef(null); // the message that stays where it is while earlier ones come above it
   const [isAway, setIsAway] = useState(false);
 
@@ -84,7 +85,10 @@ function Messages() {
   });
   const scrolled = () => {
     const list = box.current;
-    follows.current = list.scrollHeight - list.scrollTop - list.clientHeight < NEAR_PX;
+    const isNear = list.scrollHeight - list.scrollTop - list.clientHeight < NEAR_PX;
+    if (isNear) follows.current = true;
+    else if (list.scrollTop < lastTop.current) follows.current = false; // somebody went up: what has grown below is no reason
+    lastTop.current = list.scrollTop;
     setIsAway(!follows.current);
     if (list.scrollTop < 400 && hasEarlier) more();
   };

@@ -79,12 +79,12 @@ export function notify(text, { isError = false } = {}) {
   noticeTimer = setTimeout(() => set({ notice: null }), isError ? 12_000 : 4_000);
 }
 
-/** Runs what may fail; its failure becomes a notice. */
+/** Runs what may fail; its failure becomes a notice. That the server does not answer stands in the banner. */
 export async function attempt(work) {
   try {
     return await work();
   } catch (error) {
-    if (error?.name !== "AbortError") notify(error.message, { isError: true });
+    if (error?.name !== "AbortError" && error?.status !== 0) notify(error.message, { isError: true });
     return undefined;
   }
 }

@@ -37,6 +37,7 @@ def page(server: LiveServer, key: str, tmp_path: Path) -> Iterator[FirefoxPage]:
 
 def keep(page: FirefoxPage, name: str) -> None:
     if folder := os.environ.get("OFFLINE_ASSISTANTS_SCREENSHOTS"):
+        Path(folder).mkdir(parents=True, exist_ok=True)
         page.keep_picture(Path(folder) / name)
 
 

@@ -88,7 +88,7 @@ def test_a_thread_with_every_tool(ready: Page, engine: ScriptedEngine, sandbox: 
 
     engine.will_call("get_weather", '{"city": "Lisbon"}')
     ask(ready, "And the weather in Lisbon?")
-    expect(ready.get_by_label("Output of get_weather")).to_be_visible()
+    expect(ready.get_by_label("Output of get_weather")).to_be_in_viewport()
     look.at("06-function-call")
 
     for column, name in (("Alt+1", "assistant"), ("Alt+3", "run")):
