@@ -173,6 +173,7 @@ def test_everything_is_done_by_the_keyboard_alone(page: Page, engine: ScriptedEn
     press("Control+Enter")
     answer(page, "Good day.")
     press("Alt+t")
+    expect(page.get_by_role("dialog").get_by_role("searchbox")).to_be_focused()
     page.keyboard.type("good")
     press("Tab")
     press("Tab")

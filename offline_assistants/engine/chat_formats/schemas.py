@@ -17,6 +17,10 @@ _FORMATS = re.compile(
 """Those of JSON Schema, draft 2020-12, section 7.3. Any other is a remark, by the same section."""
 
 
+_FURTHEST = {"maximum": 10**18, "exclusiveMaximum": 10**18, "minimum": -(10**18), "exclusiveMinimum": -(10**18)}
+"""Grammars count to the 63rd bit. What lies between these is valid for a limit that is further out, too."""
+
+
 def json_rule(schema: dict[str, Any]) -> str:
     """The part of a grammar that is JSON valid for the schema."""
     return "%json " + json.dumps({**simpler(schema, schema), "x-guidance": _SPACING})
@@ -25,7 +29,8 @@ def json_rule(schema: dict[str, Any]) -> str:
 def simpler(schema: dict[str, Any], root: Mapping[str, Any]) -> dict[str, Any]:
     """The same schema without what grammars do not know and it can do without.
 
-    A `oneOf` whose branches a tag tells apart is an `anyOf`; a format that the standard does not know asks for nothing, and so does a false `uniqueItems`.
+    A `oneOf` whose branches a tag tells apart is an `anyOf`; a format that the standard does not know asks for nothing, and so does a false `uniqueItems`;
+    numbers are held to the limits that grammars can count to.
     """
     result: dict[str, Any] = {}
     for word, value in schema.items():
@@ -37,6 +42,8 @@ def simpler(schema: dict[str, Any], root: Mapping[str, Any]) -> dict[str, Any]:
                 result[renamed] = {name: _simpler_value(each, root) for name, each in cast("dict[str, Any]", value).items()}
             case "enum" | "const" | "default" | "examples" | "required":
                 result[renamed] = value
+            case "maximum" | "exclusiveMaximum" | "minimum" | "exclusiveMinimum" if isinstance(value, int | float) and not isinstance(value, bool):
+                result[word] = _FURTHEST[word] if abs(value) > 10**18 and (value > 0) == word.lower().endswith("maximum") else value
             case _:
                 result[renamed] = _simpler_value(value, root)
     return result
