@@ -55,6 +55,7 @@ function ThreadHeader() {
 }
 
 const NEAR_PX = 120;
+const INPUT_MS = 500; // so long after a wheel, a key or a finger, what scrolls is their doing
 
 function Messages() {
   const messages = use((s) => s.messages);
@@ -63,7 +64,7 @@ function Messages() {
   const box = useRef();
   const inner = useRef();
   const follows = useRef(true); // the end stays in sight until somebody scrolls away from it
-  const lastTop = useRef(0);
+  const last = useRef({ top: 0, height: 0, input: -Infinity });
   const anchor = useRef(null); // the message that stays where it is while earlier ones come above it
   const [isAway, setIsAway] = useState(false);
 
@@ -86,12 +87,14 @@ function Messages() {
   const scrolled = () => {
     const list = box.current;
     const isNear = list.scrollHeight - list.scrollTop - list.clientHeight < NEAR_PX;
+    const { top, height, input } = last.current;
     if (isNear) follows.current = true;
-    else if (list.scrollTop < lastTop.current) follows.current = false; // somebody went up: what has grown below is no reason
-    lastTop.current = list.scrollTop;
+    else if (list.scrollTop < top && (list.scrollHeight === height || performance.now() - input < INPUT_MS)) follows.current = false; // somebody went up: a layout that changed is no reason
+    Object.assign(last.current, { top: list.scrollTop, height: list.scrollHeight });
     setIsAway(!follows.current);
     if (list.scrollTop < 400 && hasEarlier) more();
   };
+  const touched = () => (last.current.input = performance.now());
   const isLoading = useRef(false);
   const more = async () => {
     if (isLoading.current) return;
@@ -109,7 +112,7 @@ function Messages() {
     box.current.scrollTop = box.current.scrollHeight;
   };
   return html`<div class="scroll-place">
-    <div class="messages" ref=${box} onScroll=${scrolled} tabindex="0" role="region" aria-label="Messages">
+    <div class="messages" ref=${box} onScroll=${scrolled} onWheel=${touched} onTouchMove=${touched} onKeyDown=${touched} tabindex="0" role="region" aria-label="Messages">
       <div class="message-list" ref=${inner}>
         ${hasEarlier && html`<button type="button" class="quiet earlier" onClick=${more}>Show earlier messages</button>`}
         ${messages === null && html`<p class="hint middle">Looking for messages…</p>`}

@@ -77,7 +77,8 @@ def test_the_main_flow_works_in_firefox(page: FirefoxPage, client: openai.OpenAI
 
     engine.will_say("Once upon a ").then_wait()
     ask(page, "A story.")
-    page.wait_for(f"{ANSWERS}.at(-1)?.innerText.includes('Once upon')")
+    page.wait_for(f"{ANSWERS}.at(-1)?.textContent.includes('Once upon')")
+    page.wait_for(f"{ANSWERS}.at(-1).getBoundingClientRect().bottom < innerHeight")
     page.press("Escape")
     page.wait_for("document.querySelector('.run-state.cancelled')")
     page.press("Alt", "n")
