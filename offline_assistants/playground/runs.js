@@ -1,4 +1,4 @@
-// Runs: started, streamed into the state once per frame, stopped, answered, followed when the stream is lost.
+// Runs: started, streamed into the state at most once per frame, stopped, answered, followed when the stream is lost.
 import { apply } from "./accumulate.js";
 import { flush, loadModels, toolChoice } from "./assistants.js";
 import { get, post, stream } from "./api.js";
@@ -6,6 +6,7 @@ import { addMessage, INCLUDE, loadSteps, reloadMessages, removeFrom } from "./th
 import { attempt, now, set } from "./state.js";
 
 const POLL_MS = 500;
+const DRAW_MS = 30; // between two drawings of a growing answer: faster than that nobody reads, and each costs the model's processor time
 const OVER = new Set(["completed", "incomplete", "failed", "cancelled", "expired"]);
 const DELTAS = new Set(["thread.message.delta", "thread.run.step.delta"]);
 
@@ -62,11 +63,17 @@ export async function resend(message, text) {
 async function read(threadId, events) {
   const queue = [];
   let frame = 0;
+  let drawn = 0;
   let runId = null;
   const draw = () => {
     frame = 0;
+    drawn = performance.now();
     const waiting = queue.splice(0);
     if (now().threadId === threadId) set((s) => waiting.reduce(apply, { messages: s.messages ?? [], runs: s.runs, steps: s.steps }));
+  };
+  const atFrame = () => {
+    if (performance.now() - drawn < DRAW_MS) frame = requestAnimationFrame(atFrame);
+    else draw();
   };
   try {
     for await (const event of events) {
@@ -78,7 +85,7 @@ async function read(threadId, events) {
       }
       if (DELTAS.has(event.event)) time(runId);
       queue.push(event);
-      frame ||= document.hidden ? setTimeout(draw, 100) : requestAnimationFrame(draw);
+      frame ||= document.hidden ? setTimeout(draw, 100) : requestAnimationFrame(atFrame);
     }
   } finally {
     if (queue.length) draw();
