@@ -330,7 +330,7 @@ class Ingestion:
         vectors: dict[tuple[int, int], array[float]] = {}
         for first in range(0, len(spans), EMBEDDED_AT_ONCE):
             batch = spans[first : first + EMBEDDED_AT_ONCE]
-            embedded = await self._documents.embed([embedded_text(document, start, end) for start, end in batch])
+            embedded = await self._documents.embed([embedded_text(document, start, end) for start, end in batch], purpose="passage")
             vectors.update((span, array("f", vector)) for span, vector in zip(batch, embedded, strict=True))
             self._shares_done[key] = len(vectors) / len(spans)
         return [IndexedWindow(number, chunk.start, chunk.end, *window, vectors[window]) for number, chunk in enumerate(chunks) for window in chunk.windows]

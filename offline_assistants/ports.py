@@ -333,6 +333,9 @@ class Chunk:
     windows: tuple[tuple[int, int], ...]
 
 
+EmbeddingPurpose = Literal["text", "query", "passage"]
+
+
 class Documents(Protocol):
     """Turns files into text and text into vectors."""
 
@@ -352,8 +355,11 @@ class Documents(Protocol):
         """Chunks in order of `start`; tokens are the embedder's. Raises SearchError."""
         ...
 
-    async def embed(self, texts: Sequence[str], *, is_query: bool = False) -> list[list[float]]:
-        """One vector of length 1 for each text. Queries go before ingestion. Raises SearchError."""
+    async def embed(self, texts: Sequence[str], *, purpose: EmbeddingPurpose = "text") -> list[list[float]]:
+        """One vector of length 1 for each text. Raises SearchError.
+
+        Queries and passages are embedded with the words that the model expects before them; queries go before all else, passages may be a hair less exact.
+        """
         ...
 
     async def count_tokens(self, texts: Sequence[str]) -> list[int]:

@@ -23,9 +23,10 @@ from bench_retrieval import Figure, Retrieval, asked, console, model_dir, servin
 
 from offline_assistants.documents.local_documents import LocalDocuments
 from offline_assistants.file_search.contexts import embedded_text
+from offline_assistants.settings import Settings
 
-NUM_THREADS = 2
-"""As LocalDocuments has it."""
+NUM_THREADS: int = Settings.model_fields["embed_threads"].default
+"""As many as the server takes."""
 MB = 1_000_000
 NUM_FILES = 100
 SEARCH_EVERY_S = 2.0

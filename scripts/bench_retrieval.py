@@ -40,6 +40,7 @@ from tokenizers import Tokenizer
 from offline_assistants.bootstrap import build_app
 from offline_assistants.catalog import Catalog
 from offline_assistants.documents.local_documents import LocalDocuments
+from offline_assistants.ports import EmbeddingPurpose
 from offline_assistants.settings import Settings
 
 START_TIMEOUT_S = 120
@@ -265,7 +266,7 @@ class RandomVectors(LocalDocuments):
         self._random = np.random.default_rng(1)
         self.num_embedded = 0
 
-    async def embed(self, texts: Sequence[str], *, is_query: bool = False) -> list[list[float]]:
+    async def embed(self, texts: Sequence[str], *, purpose: EmbeddingPurpose = "text") -> list[list[float]]:
         self.num_embedded += len(texts)
         vectors = self._random.normal(size=(len(texts), 384))
         return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).tolist()

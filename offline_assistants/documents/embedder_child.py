@@ -3,7 +3,7 @@
 Lives as long as the server's end of its pipe. Reads nothing but the folder of its model.
 
 Several threads do not work on one text, they wait for each other too often: each has texts of its own. That is two thirds more texts a second on two cores,
-and the vectors are the same.
+and the vectors are the same. Passages, which come by the thousand, are embedded with weights of eight bits where that is as good (int8_layers.py).
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ class _Model(Protocol):
     max_seq_length: int
 
     def encode(self, sentences: Sequence[str], **options: Any) -> Any: ...
+    def encode_query(self, sentences: Sequence[str], **options: Any) -> Any: ...
+    def encode_document(self, sentences: Sequence[str], **options: Any) -> Any: ...
     def parameters(self) -> Iterable[Any]: ...
     def buffers(self) -> Iterable[Any]: ...
 
@@ -74,7 +76,7 @@ def _load(model_dir: Path) -> _Model:
 def _answer(embedder: _Embedder, header: Header, payload: bytes) -> tuple[Header, memoryview]:
     match header:
         case {"op": "embed", "texts": list()}:
-            return embedder.embed(header["texts"])
+            return embedder.embed(header["texts"], header["purpose"])
         case {"op": "tokenize"}:
             return _tokenize(embedder.model, payload.decode("utf-8"))
         case _:
@@ -87,27 +89,33 @@ class _Embedder:
     def __init__(self, model: _Model, *, num_threads: int) -> None:
         import torch
 
+        from offline_assistants.documents.int8_layers import int8_copies  # imports torch, too
+
         self.model = model
         weights: dict[int, Any] = {id(each): each for each in [*model.parameters(), *model.buffers()]}
         self._copies = [model, *(copy.deepcopy(model, dict(weights)) for _ in range(num_threads - 1))]
+        self._for_passages = int8_copies(model, _vectors, num_threads) or self._copies
         self._threads = ThreadPoolExecutor(num_threads, initializer=lambda: torch.set_num_threads(1))
 
-    def embed(self, texts: list[str]) -> tuple[Header, memoryview]:
+    def embed(self, texts: list[str], purpose: str) -> tuple[Header, memoryview]:
         """Rows of float32, each of length 1. Texts of like length should stand beside each other."""
         import numpy as np  # as all that takes long to import: after the child is bound to its parent
 
-        num_parts = min(len(self._copies), len(texts))
+        models = self._for_passages if purpose == "passage" else self._copies
+        num_parts = min(len(models), len(texts))
         parts = [texts[number::num_parts] for number in range(num_parts)]
         # A question is one text: it is embedded here, handing it to a thread and back would take a millisecond.
-        embedded = [_vectors(self.model, texts)] if num_parts == 1 else list(self._threads.map(_vectors, self._copies[:num_parts], parts))
+        embedded = [_vectors(models[0], texts, purpose)] if num_parts == 1 else list(self._threads.map(_vectors, models, parts, [purpose] * num_parts))
         vectors = np.empty((len(texts), embedded[0].shape[1]), dtype="<f4")
         for number, of_part in enumerate(embedded):
             vectors[number::num_parts] = of_part
         return {"dimensions": vectors.shape[1]}, memoryview(vectors.tobytes())
 
 
-def _vectors(model: _Model, texts: list[str]) -> Any:
-    return model.encode(texts, batch_size=len(texts), normalize_embeddings=True, show_progress_bar=False, convert_to_numpy=True)
+def _vectors(model: _Model, texts: list[str], purpose: str = "text") -> Any:
+    # The model's own words before a question or a passage, where it was trained with some.
+    encode = {"query": model.encode_query, "passage": model.encode_document}.get(purpose, model.encode)
+    return encode(texts, batch_size=len(texts), normalize_embeddings=True, show_progress_bar=False, convert_to_numpy=True)
 
 
 def _tokenize(model: _Model, text: str) -> tuple[Header, memoryview]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from offline_assistants.documents.child_process import end_child, kill_child, read_tail, spawn_child
 from offline_assistants.documents.frames import BrokenFrameError, Header, receive_frame, send_frame
 from offline_assistants.errors import SearchError
+from offline_assistants.ports import EmbeddingPurpose
 
 logger = logging.getLogger(__name__)
 
@@ -70,8 +71,9 @@ class EmbedderProcess:
         """Start the child now, so that nobody waits for it later. Raises SearchError."""
         await self._ask(Urgency.DOCUMENT, {"op": "tokenize"}, b"")
 
-    async def embed(self, texts: Sequence[str], urgency: Urgency) -> list[list[float]]:
+    async def embed(self, texts: Sequence[str], purpose: EmbeddingPurpose) -> list[list[float]]:
         """One vector of length 1 for each text; what is longer than the model's window is cut. Raises SearchError."""
+        urgency = Urgency.QUESTION if purpose == "query" else Urgency.DOCUMENT
         # Texts of like length share a batch: less padding is about a quarter less work.
         order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
         batch_texts = _BATCH_TEXTS_PER_THREAD * self._num_threads
@@ -79,7 +81,7 @@ class EmbedderProcess:
         vectors: list[list[float]] = [[] for _ in texts]
         # One batch in the queue at a time: two files being added take turns.
         for batch in batches:
-            header, payload = await self._ask(urgency, {"op": "embed", "texts": [_without_surrogates(texts[index]) for index in batch]})
+            header, payload = await self._ask(urgency, {"op": "embed", "purpose": purpose, "texts": [_without_surrogates(texts[index]) for index in batch]})
             floats = array("f", payload).tolist()
             dimensions = int(header["dimensions"])
             for row, index in enumerate(batch):

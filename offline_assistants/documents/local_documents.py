@@ -13,10 +13,10 @@ from types import TracebackType
 from typing import Self
 
 from offline_assistants.documents.chunking import chunk_tokens
-from offline_assistants.documents.embedder_process import EmbedderProcess, Urgency
+from offline_assistants.documents.embedder_process import EmbedderProcess
 from offline_assistants.documents.parser_process import ParserProcess
 from offline_assistants.errors import SearchError
-from offline_assistants.ports import Chunk, ModelInfo, ParsedDocument
+from offline_assistants.ports import Chunk, EmbeddingPurpose, ModelInfo, ParsedDocument
 
 _PIECE_CHARS = 1 << 16
 """Texts are tokenized in pieces of about this size, so that a question never waits for a whole book."""
@@ -106,9 +106,9 @@ class LocalDocuments:
         size_bytes, changed_at = sum(file.st_size for file in files), max(int(file.st_mtime) for file in files)
         return [ModelInfo(self._model_id, changed_at, size_bytes, is_loaded=False, context_tokens=None, file_name=self._model_dir.name, is_packaged=True)]
 
-    async def embed(self, texts: Sequence[str], *, is_query: bool = False) -> list[list[float]]:
+    async def embed(self, texts: Sequence[str], *, purpose: EmbeddingPurpose = "text") -> list[list[float]]:
         """One vector of length 1 for each text; queries go before all that is waiting. Raises SearchError."""
-        return await self._embedder.embed(texts, Urgency.QUESTION if is_query else Urgency.DOCUMENT)
+        return await self._embedder.embed(texts, purpose)
 
 
 def _name_of(model_dir: Path) -> str:

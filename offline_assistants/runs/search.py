@@ -55,7 +55,7 @@ class FileSearch:
         asked = [query for query in dict.fromkeys(queries) if query.strip()]
         if not stores or not asked:
             return []
-        vectors = await self._documents.embed(asked, is_query=True)
+        vectors = await self._documents.embed(asked, purpose="query")
         chunks = await self._index.find(
             list(stores),
             [Question(text, vector) for text, vector in zip(asked, vectors, strict=True)],

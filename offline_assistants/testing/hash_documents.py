@@ -9,7 +9,7 @@ from hashlib import blake2b
 from pathlib import PurePath
 
 from offline_assistants.errors import InvalidFile, UnsupportedFile
-from offline_assistants.ports import Chunk, ModelInfo, ParsedDocument
+from offline_assistants.ports import Chunk, EmbeddingPurpose, ModelInfo, ParsedDocument
 
 _SUFFIXES = frozenset({".txt", ".md", ".py", ".html", ".json", ".pdf"})
 _WINDOW_TOKENS = 128
@@ -52,7 +52,7 @@ class HashDocuments:
             chunks.append(Chunk(inside[0][0], inside[-1][1], tuple((part[0][0], part[-1][1]) for part in parts)))
         return chunks
 
-    async def embed(self, texts: Sequence[str], *, is_query: bool = False) -> list[list[float]]:
+    async def embed(self, texts: Sequence[str], *, purpose: EmbeddingPurpose = "text") -> list[list[float]]:
         """Vectors of length 1, none of them with negative parts: no words in common, no similarity (but for chance)."""
         return [self._vector(text) for text in texts]
 

@@ -122,7 +122,7 @@ async def test_a_tiny_text_is_one_chunk_or_none(documents: Documents, text: str,
 
 async def test_vectors_have_length_one_and_like_texts_are_near(documents: Documents):
     vectors = await documents.embed(["The cat sat on the mat.", "A cat is on the mat", "Quarterly revenue rose sharply"])
-    (question,) = await documents.embed(["Where is the cat on the mat?"], is_query=True)
+    (question,) = await documents.embed(["Where is the cat on the mat?"], purpose="query")
 
     assert all(similarity(vector, vector) == pytest.approx(1.0, abs=1e-4) for vector in [*vectors, question])
     assert similarity(vectors[0], vectors[1]) > 0.5 > similarity(vectors[0], vectors[2])
@@ -327,7 +327,7 @@ async def test_questions_overtake_documents_and_a_book_is_chunked(local: LocalDo
     ingesting = asyncio.create_task(local.embed([book[:600]] * 200))
     await asyncio.sleep(0.1)
 
-    question = await local.embed(["What times was it?"], is_query=True)
+    question = await local.embed(["What times was it?"], purpose="query")
     was_still_ingesting = not ingesting.done()
     ingesting.cancel()
     chunks = await chunking
