@@ -1,7 +1,7 @@
 """Linear layers with weights of eight bits, made from a model's own when it is loaded: twice as many texts a second, where the processor multiplies such.
 
-Weights have a scale for each row, inputs one for each batch. A model is only used so if its vectors stay where they were; of all-MiniLM-L6-v2 the cosine to
-the exact ones is 0.9935 in the mean, and recall is the same (`scripts/bench retrieval`).
+Weights have a scale for each row, inputs one for each batch. A model is only used so if its vectors stay where they were. Those of all-MiniLM-L6-v2 have a
+cosine of 0.9935 to the exact ones; of 317 questions it finds 0.3 points fewer within five results, and 0.3 points more within twenty (`scripts/bench retrieval`).
 """
 
 from __future__ import annotations

@@ -8,29 +8,31 @@ A question is compared with chunks in two ways, and each way gives a number from
                    in one form, names in code whole and in parts
 
                        Σ weight(word) · cover(word, chunk)
-                       ───────────────────────────────────      over the words of the question
+                       ───────────────────────────────────      over the different words of the question
                        Σ weight(word)
 
-        weight     the rarer, the more: log(1 + (N - n + ½) / (n + ½)), when n of the N chunks in the stores searched have the word
+        weight     the rarer, the more: ln(1 + (N - n + ½) / (n + ½)), when n of the N chunks in the stores searched have the word. One
+                   that no chunk has weighs most, and is never covered
         cover      how clearly the chunk speaks of it: f / (f + k₁ · (1 - b + b · length)), when the chunk has it f times and is `length` times as long as the
                    average of its store; 0 without the word, about ½ with one, nearer to 1 with each more. It is BM25's, with k₁ = 1.2 and b = 0.75
 
-    score          ½ · similarity + ½ · keyword share, or by the weights that a client gives
+    score          ½ · similarity + ½ · keyword share; with weights from a client (e · similarity + t · keyword share) / (e + t)
 
 An example. Of 1,000 chunks 9 have "lease" and 99 have "notice", so the two weigh 4.7 and 2.3. A chunk of average length has "lease" once and no "notice": it
 covers 1 / (1 + 1.2) = 0.45 of the one and nothing of the other, and its keyword share of "lease notice" is 4.7 · 0.45 / (4.7 + 2.3) = 0.30. If its nearest
 window has a cosine of 0.6, its score is ½ · 0.6 + ½ · 0.30 = 0.45.
 
-No part depends on what else was found, so a score means the same from question to question and a threshold can be set on it: above about 0.5 a passage is near
-in meaning and in words, one that is near in meaning alone has at most 0.5, and one that shares nothing has 0. The weights are equal because nothing was known
-that speaks for others; between 0.3 and 0.7 the answer is found about as often.
+No part depends on what else was found, so a threshold can be set on a score. With equal weights neither way alone gives more than 0.5; a share of 1 is never
+reached (each word once is 0.45, three times 0.71); and many models give unrelated texts a cosine a little above 0. The weights are equal because nothing was
+known that speaks for others; with an embedding weight from 0.3 to 0.7 the answer is found about as often.
 
 What is scored: not all chunks, but those that one of the ways finds, which are the chunks of the nearest windows (`num_windows`) and the chunks with the
 largest keyword share (`num_keyword_chunks`). Each is then looked up in the other way too, so no score lacks a half. Of several questions a chunk has its best
 score.
 
-What is left out: chunks below the threshold, and chunks that share more than 40 % with a better one. Chunks overlap, so without this rule the second best
-result is mostly the first one over again. The same passage in two stores is one.
+What is left out: chunks below the threshold, and chunks of which, or of a better one if that is shorter, more than 40 % lies in both. Chunks overlap, so
+without this rule the second best result is mostly the first one over again; it also keeps the best of a chunk's scores, and one passage of a file that is in
+two stores.
 """
 
 from __future__ import annotations
@@ -48,7 +50,7 @@ MAX_SHARED = 0.4
 _K1 = 1.2
 _B = 0.75
 _FEWEST_CANDIDATES = 10
-"""Candidates are looked for as if for so many results at least: the best result of one is rarely that of both."""
+"""Candidates are looked for as if for so many results at least: what is best by both ways is seldom first by either."""
 _WINDOWS_PER_RESULT = 12
 """A chunk of 800 tokens has about nine windows, and some of the nearest chunks are left out for their overlap."""
 _CHUNKS_PER_RESULT = 4
@@ -67,10 +69,11 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class WindowHit:
-    """A window that an index found, with a chunk that it lies in."""
+    """A window that an index found, with one of the chunks that it lies in."""
 
     place: Place
     window: tuple[int, int]
+    """Start and end in the file's canonical text."""
     similarity: float
     """Cosine, -1 to 1."""
 
@@ -139,8 +142,8 @@ def keyword_shares(words: Sequence[Postings], weights: Sequence[float], num_numb
 
 
 def score(candidate: Candidate, weights: Weights) -> float:
-    """0 to 1."""
-    similarity = min(max(candidate.similarity, 0.0), 1.0)
+    """0 to 1: the weighted mean of the two. What is no number (a model gave it) counts as 0."""
+    similarity = min(max(0.0, candidate.similarity), 1.0)
     total = weights.embedding + weights.text
     return (weights.embedding * similarity + weights.text * min(candidate.keyword_share, 1.0)) / total
 
@@ -148,10 +151,10 @@ def score(candidate: Candidate, weights: Weights) -> float:
 def rank(candidates: Iterable[Candidate], *, max_num_results: int, score_threshold: float = 0.0, weights: Weights | None = None) -> list[RankedChunk]:
     """The best chunks, best first, none of them mostly a repetition of a better one, none below the threshold."""
     scored = [RankedChunk(each.place, score(each, weights or Weights()), each.best_window) for each in candidates]
-    scored.sort(key=lambda chunk: (-chunk.score, chunk.place.file_id, chunk.place.start))
+    scored.sort(key=lambda chunk: (-chunk.score, chunk.place.file_id, chunk.place.start, chunk.place.vector_store_id))
     chosen: list[RankedChunk] = []
     for chunk in scored:
-        if len(chosen) == max_num_results or chunk.score < score_threshold:
+        if len(chosen) >= max_num_results or chunk.score < score_threshold:
             break
         if not any(_shared(chunk.place, better.place) > MAX_SHARED for better in chosen):
             chosen.append(chunk)
