@@ -1,12 +1,13 @@
 """Linear layers with weights of eight bits, made from a model's own when it is loaded: twice as many texts a second, where the processor multiplies such.
 
-Weights have a scale for each row, inputs one for each batch. A model is only used so if its vectors stay where they were. Those of all-MiniLM-L6-v2 have a
-cosine of 0.9935 to the exact ones; of 317 questions it finds 0.3 points fewer within five results, and 0.3 points more within twenty (`scripts/bench retrieval`).
+Weights have a scale for each row, inputs one for each batch. A model is only used so if its vectors stay where they were: those of all-MiniLM-L6-v2 have a
+cosine of 0.9935 to the exact ones. Of 317 questions it finds 0.3 points fewer within five results, 0.3 more within twenty (`scripts/bench retrieval`).
 """
 
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -34,7 +35,9 @@ class Int8Linear(torch.nn.Module):
         super().__init__()
         weight = linear.weight.detach()
         scales = (weight.abs().amax(dim=1) / 127).clamp_min(1e-9).double()
-        rows = torch.quantize_per_channel(weight, scales, torch.zeros(len(weight), dtype=torch.int64), 0, torch.qint8)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # torch means to drop these tensors some day; without them there is no copy
+            rows = torch.quantize_per_channel(weight, scales, torch.zeros(len(weight), dtype=torch.int64), 0, torch.qint8)
         self._packed: Any = torch.ops.quantized.linear_prepack(rows, cast("torch.Tensor | None", linear.bias))  # torch's types forget that it may be None
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
@@ -60,7 +63,7 @@ def _is_fast_here(cpuinfo: Path) -> bool:
     except OSError:
         return False
     flags = next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), list[str]())
-    return not _FAST_FLAGS.isdisjoint(flags) and _ENGINE in torch.backends.quantized.supported_engines
+    return not _FAST_FLAGS.isdisjoint(flags) and hasattr(torch, "quantize_per_channel") and _ENGINE in torch.backends.quantized.supported_engines
 
 
 def _with_int8(module: torch.nn.Module) -> torch.nn.Module:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import os
+import shutil
 import signal
 import sys
 import zlib
@@ -335,6 +337,34 @@ async def test_questions_overtake_documents_and_a_book_is_chunked(local: LocalDo
     assert was_still_ingesting
     assert len(question[0]) == 384
     assert (len(chunks), chunks[-1].end) == (699, len(book) - 1)
+
+
+@pytest.mark.model
+@pytest.mark.timeout(240)
+async def test_passages_have_nearly_the_vectors_of_texts(local: LocalDocuments):
+    sentences = [
+        f"In {year} the orchard gave {year % 7} tonnes of apples, and the frost of {year % 5 + 1} May took the cherries." for year in range(1950, 1990)
+    ]
+
+    exact, passages = await local.embed(sentences), await local.embed(sentences, purpose="passage")
+
+    assert min(similarity(one, other) for one, other in zip(exact, passages, strict=True)) > 0.97
+
+
+@pytest.mark.model
+@pytest.mark.timeout(240)
+async def test_a_model_gets_the_words_that_it_expects_before_questions_and_passages(tmp_path: Path):
+    folder = tmp_path / "prompted"
+    shutil.copytree(embedding_model(), folder, copy_function=os.symlink)
+    (folder / "config_sentence_transformers.json").unlink()
+    (folder / "config_sentence_transformers.json").write_text(json.dumps({"prompts": {"query": "query: ", "document": "passage: "}}))
+    async with LocalDocuments(folder) as documents:
+        [question] = await documents.embed(["Where is the cat?"], purpose="query")
+        [passage] = await documents.embed(["The cat sat."], purpose="passage")
+        exact = await documents.embed(["query: Where is the cat?", "passage: The cat sat.", "Where is the cat?"])
+
+    assert similarity(question, exact[0]) > 0.9999 > similarity(question, exact[2])
+    assert similarity(passage, exact[1]) > 0.97
 
 
 @pytest.mark.model
