@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -56,7 +57,7 @@ async def kill_child(process: asyncio.subprocess.Process) -> None:
     """Kill at once; returns when the process is gone."""
     if process.returncode is None:
         with contextlib.suppress(ProcessLookupError):
-            process.kill()
+            os.kill(process.pid, signal.SIGKILL)  # process.kill() would reap a child that has just died, and asyncio not learn of what
         await process.wait()
 
 
