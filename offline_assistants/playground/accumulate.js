@@ -4,6 +4,7 @@
 export function apply(s, { event, data }) {
   if (event === "thread.message.delta") return { ...s, messages: replace(s.messages, data.id, (old) => withContent(old, data.delta.content)) };
   if (event === "thread.run.step.delta") return withStepDelta(s, data);
+  if (event === "thread.message.deleted") return { ...s, messages: s.messages.filter((each) => each.id !== data.id) };
   if (event.startsWith("thread.message.")) return { ...s, messages: put(s.messages, data) };
   if (event.startsWith("thread.run.step.")) return { ...s, steps: { ...s.steps, [data.run_id]: put(s.steps[data.run_id] ?? [], data) } };
   if (event.startsWith("thread.run.")) return { ...s, runs: { ...s.runs, [data.id]: data } };

@@ -1,17 +1,12 @@
 // A run that waits for functions: each call with its arguments, and a box for what it gives.
 import { Icon } from "./icons.js";
 import { stop, submit } from "./runs.js";
-import { attempt, set } from "./state.js";
 import { html, useState } from "./vendor.js";
 
 export function ActionForm({ run }) {
   const calls = run.required_action?.submit_tool_outputs.tool_calls ?? [];
   const [outputs, setOutputs] = useState({});
-  const send = async () => {
-    set({ isSending: true });
-    await attempt(() => submit(run.id, calls.map((call) => ({ tool_call_id: call.id, output: outputs[call.id] ?? "" })))); // prettier-ignore
-    set({ isSending: false });
-  };
+  const send = () => submit(run.id, calls.map((call) => ({ tool_call_id: call.id, output: outputs[call.id] ?? "" }))); // prettier-ignore
   const pressed = (event) => {
     if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
     event.preventDefault();

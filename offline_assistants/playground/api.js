@@ -57,6 +57,7 @@ export const get = (path, options) => call("GET", path, undefined, options);
 export const post = (path, body = {}, options) => call("POST", path, body, options);
 export const remove = (path) => call("DELETE", path);
 
+/** `entry` in the log; a quiet call has none, and asks nobody for a key. */
 async function send(path, options, entry) {
   let response;
   try {
@@ -72,7 +73,7 @@ async function send(path, options, entry) {
   const answer = await response.json().catch(() => null);
   if (response.status === 401) {
     const refused = options.headers.Authorization;
-    if (refused === headers().Authorization) await askForKey(answer?.error?.message);
+    if (entry && refused === headers().Authorization) await askForKey(answer?.error?.message);
     if (refused !== headers().Authorization) return send(path, { ...options, headers: { ...options.headers, ...headers() } }, entry);
   }
   finish(entry, { status: response.status, answer });
@@ -125,7 +126,10 @@ export function upload(file, purpose, onSent) {
     request.open("POST", "/v1/files");
     for (const [name, value] of Object.entries(headers())) request.setRequestHeader(name, value);
     request.upload.onprogress = (event) => onSent?.(event.loaded / Math.max(1, event.total));
-    request.onerror = () => reject(new ApiError("The upload broke off. Is the server still running?", 0));
+    request.onerror = () => {
+      finish(entry, { status: 0, answer: "The upload broke off." });
+      reject(new ApiError("The upload broke off. Is the server still running?", 0));
+    };
     request.onload = () => {
       const answer = parse(request.responseText);
       finish(entry, { status: request.status, answer });

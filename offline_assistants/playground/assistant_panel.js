@@ -1,5 +1,5 @@
 // The left column: which assistant, and what it is.
-import { canRedo, canUndo, change, clone, create, pick, redo, removeAssistant, undo } from "./assistants.js";
+import { canRedo, canUndo, change, clone, create, pick, redo, removeAssistant, saveProblem, undo } from "./assistants.js";
 import { checkFormat } from "./json_check.js";
 import { Icon, IconButton } from "./icons.js";
 import { attempt, currentAssistant, currentModel, notify, set, use } from "./state.js";
@@ -21,7 +21,7 @@ export function AssistantPanel() {
 function Saving() {
   const saving = use((s) => s.saving);
   if (!use(currentAssistant)) return null; // undo and redo change with it, too
-  const isFailed = !["saved", "changed", "saving"].includes(saving);
+  const isFailed = !!use(saveProblem);
   return html`<span class=${`saving ${isFailed ? "error" : ""}`} role="status">${{ saved: "Saved", changed: "Saving…", saving: "Saving…" }[saving] ?? "Not saved"}</span>
     <${IconButton} name="undo" label="Undo the last change" disabled=${!canUndo()} onClick=${undo} />
     <${IconButton} name="redo" label="Redo" disabled=${!canRedo()} onClick=${redo} />`;
@@ -56,11 +56,10 @@ function confirmDeletion() {
 }
 
 function Fields({ assistant }) {
-  const error = use((s) => s.saving);
-  const isFailed = !["saved", "changed", "saving"].includes(error);
+  const problem = use(saveProblem);
   const copyId = () => navigator.clipboard.writeText(assistant.id).then(() => notify("The id is copied."), () => {}); // prettier-ignore
   return html`
-    ${isFailed && html`<p class="error box" role="alert">${error}</p>`}
+    ${problem && html`<p class="error box" role="alert">${problem}</p>`}
     <button type="button" class="id" title="Copy the id" onClick=${copyId}>${assistant.id}</button>
     <label class="field">Name<input value=${assistant.name ?? ""} maxlength="256" placeholder="A name" onInput=${(event) => change({ name: event.target.value })} /></label>
     <label class="field">Instructions

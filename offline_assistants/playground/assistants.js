@@ -4,11 +4,12 @@ import { loadStoreFiles } from "./files.js";
 import { attempt, currentAssistant, now, set } from "./state.js";
 
 const SAVE_AFTER_MS = 500;
+const TRY_AGAIN_MS = 3000; // while the server does not answer
 const SAME_CHANGE_MS = 1500; // changes of one field that follow closely are one step of undo
 const FIELDS = ["name", "description", "model", "instructions", "tools", "tool_resources", "temperature", "top_p", "response_format", "metadata"];
 
 const histories = new Map(); // assistant id -> {undo: [fields], redo: [fields], field, at}
-let unsaved = null; // {id, patch}
+const unsaved = new Map(); // assistant id -> the fields that are not saved yet
 let timer;
 let saving = Promise.resolve();
 
@@ -24,8 +25,9 @@ export async function loadModels() {
 }
 
 export function pick(assistantId) {
+  const isUnsaved = unsaved.has(assistantId);
   flush();
-  set({ assistantId, saving: "saved", storeFiles: null, uploads: [], toolChoice: "auto" });
+  set({ assistantId, saving: isUnsaved ? "saving" : "saved", storeFiles: null, toolChoice: "auto" });
   if (assistantId) attempt(loadStoreFiles);
 }
 
@@ -48,7 +50,7 @@ export async function clone() {
 }
 
 export async function removeAssistant(id) {
-  if (unsaved?.id === id) unsaved = null;
+  unsaved.delete(id);
   await remove(`/v1/assistants/${id}`);
   set((s) => ({ assistants: s.assistants.filter((each) => each.id !== id) }));
   if (now().assistantId === id) pick(now().assistants[0]?.id ?? null);
@@ -56,9 +58,9 @@ export async function removeAssistant(id) {
 
 // ── Changes ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-/** Shown at once, saved a moment later. */
-export function change(patch) {
-  const assistant = currentAssistant(now());
+/** Of the assistant that is shown, or of another. Shown at once, saved a moment later. */
+export function change(patch, id = now().assistantId) {
+  const assistant = now().assistants.find((each) => each.id === id);
   if (!assistant) return;
   const history = historyOf(assistant.id);
   const field = Object.keys(patch).join();
@@ -85,30 +87,44 @@ function step(from, to) {
 }
 
 function show(id, patch) {
-  set((s) => ({ assistants: s.assistants.map((each) => (each.id === id ? { ...each, ...patch } : each)), saving: "changed" }));
-  unsaved = { id, patch: { ...(unsaved?.id === id ? unsaved.patch : {}), ...patch } };
-  clearTimeout(timer);
-  timer = setTimeout(flush, SAVE_AFTER_MS);
+  set((s) => ({ assistants: s.assistants.map((each) => (each.id === id ? { ...each, ...patch } : each)) }));
+  keep(id, { ...unsaved.get(id), ...patch }, SAVE_AFTER_MS);
+  showSaving(id, "changed");
 }
+
+function keep(id, patch, milliseconds) {
+  unsaved.set(id, patch);
+  if (!milliseconds) return;
+  clearTimeout(timer);
+  timer = setTimeout(flush, milliseconds);
+}
+
+const showSaving = (id, words) => set((s) => (s.assistantId === id ? { saving: words } : null));
+
+/** Why the last change is not saved; null: it is, or it is being saved. */
+export const saveProblem = (s) => (["saved", "changed", "saving"].includes(s.saving) ? null : s.saving);
 
 /** Saves what is not saved yet, one change after the other. Never fails: what went wrong is in `saving`. */
 export function flush() {
   clearTimeout(timer);
-  const waiting = unsaved;
-  unsaved = null;
-  if (!waiting) return saving;
-  set({ saving: "saving" });
-  saving = saving.then(() => save(waiting));
+  const waiting = [...unsaved];
+  unsaved.clear();
+  for (const [id, patch] of waiting) {
+    showSaving(id, "saving");
+    saving = saving.then(() => save(id, patch));
+  }
   return saving;
 }
 
-async function save({ id, patch }) {
+async function save(id, patch) {
   try {
     const saved = await post(`/v1/assistants/${id}`, patch);
-    const later = unsaved?.id === id ? unsaved.patch : {};
-    set((s) => ({ assistants: s.assistants.map((each) => (each.id === id ? { ...saved, ...later } : each)), saving: unsaved ? "changed" : "saved" }));
+    const later = unsaved.get(id);
+    set((s) => ({ assistants: s.assistants.map((each) => (each.id === id ? { ...saved, ...later } : each)) }));
+    showSaving(id, later ? "changed" : "saved");
   } catch (error) {
-    set({ saving: error.message });
+    if (error.status !== 404) keep(id, { ...patch, ...unsaved.get(id) }, error.status ? 0 : TRY_AGAIN_MS); // goes with the next change, or when the server is back
+    showSaving(id, error.message);
   }
 }
 

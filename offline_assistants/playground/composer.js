@@ -2,7 +2,8 @@
 import { toolChoice, toolChoices } from "./assistants.js";
 import { attach, detach, setUse } from "./files.js";
 import { Icon, IconButton } from "./icons.js";
-import { activeRun, asContent, run, stop } from "./runs.js";
+import { send } from "./live.js";
+import { activeRun, asContent, isBusy as isBusyNow, run, stop } from "./runs.js";
 import { attempt, currentAssistant, now, set, use } from "./state.js";
 import { addMessage } from "./threads.js";
 import { html, useLayoutEffect, useRef, useState } from "./vendor.js";
@@ -13,7 +14,6 @@ export function Composer() {
   const [text, setText] = useState("");
   const attached = use((s) => s.attached);
   const active = use(activeRun);
-  const isSending = use((s) => s.isSending);
   const hasMessages = use((s) => !!s.messages?.length);
   const box = useRef();
   useLayoutEffect(() => {
@@ -21,29 +21,26 @@ export function Composer() {
     box.current.style.height = `${Math.min(box.current.scrollHeight + 2, innerHeight * 0.4)}px`;
   }, [text]);
 
-  const isBusy = !!active || isSending;
+  const isBusy = use(isBusyNow);
   const isUploading = attached.some((each) => each.status === "sending");
   const hasContent = !!text.trim() || attached.some((each) => each.file_id && each.use === "picture");
   const submit = async (withRun) => {
-    if (isBusy || isUploading || (!hasContent && !(withRun && hasMessages))) return;
+    if (isBusyNow(now()) || isUploading || (!hasContent && !(withRun && hasMessages))) return;
     const files = attached.filter((each) => each.file_id);
-    set({ isSending: true, ...(hasContent ? { attached: [] } : {}) });
-    if (hasContent) setText("");
-    await attempt(async () => {
-      if (hasContent) await add(text, files);
-      if (withRun) await run();
-    });
-    set({ isSending: false });
-  };
-  const add = async (written, files) => {
-    const { parts, attachments } = asContent(files);
-    try {
-      await addMessage(written.trim(), parts, attachments);
-    } catch (error) {
-      setText((newer) => newer || written); // nothing that was written is lost
-      set((s) => ({ attached: [...files, ...s.attached] }));
-      throw error;
+    if (hasContent) {
+      set({ attached: [] });
+      setText("");
     }
+    let isKept = !hasContent;
+    await send(async (threadId) => {
+      const { parts, attachments } = asContent(files);
+      if (hasContent) await addMessage(threadId, text.trim(), parts, attachments);
+      isKept = true;
+      if (withRun) await run(threadId);
+    });
+    if (isKept) return;
+    setText((newer) => [text, newer].filter(Boolean).join("\n\n")); // nothing that was written is lost
+    set((s) => ({ attached: [...files, ...s.attached] }));
   };
   const pressed = (event) => {
     const isModified = event.ctrlKey || event.metaKey;

@@ -5,7 +5,7 @@ import { Composer } from "./composer.js";
 import { attach } from "./files.js";
 import { IconButton, Icon } from "./icons.js";
 import { Message } from "./message.js";
-import { activeRun, isActive, run } from "./runs.js";
+import { activeRun, isActive, isBusy, retry } from "./runs.js";
 import { attempt, currentThread, set, titleOf, use } from "./state.js";
 import { exportThread, loadEarlier } from "./threads.js";
 import { html, useEffect, useLayoutEffect, useRef, useState } from "./vendor.js";
@@ -37,7 +37,10 @@ function ThreadHeader() {
   };
   const left = (event) => {
     const menu = event.currentTarget;
-    if (event.type === "keydown" ? event.key === "Escape" : !menu.contains(event.relatedTarget)) menu.open = false;
+    if (event.type === "keydown" && (event.key !== "Escape" || !menu.open)) return;
+    if (event.type === "keydown") event.preventDefault(); // it closes this, and stops no run
+    else if (menu.contains(event.relatedTarget)) return;
+    menu.open = false;
   };
   return html`<div class="bar">
     <button type="button" class="quiet threads-button" onClick=${() => set({ dialog: { kind: "threads" } })}><${Icon} name="list" />Threads</button>
@@ -145,9 +148,9 @@ function RunState() {
   const active = use(activeRun);
   const latest = use((s) => s.runs[s.runId]);
   const step = use((s) => s.steps[s.activeRunId]?.at(-1));
-  const isSending = use((s) => s.isSending);
+  const isWaiting = use(isBusy);
   if (active?.status === "requires_action") return html`<${ActionForm} run=${active} />`;
-  if (active || isSending) {
+  if (isWaiting) {
     const tool = step?.status === "in_progress" && step.step_details.tool_calls?.at(-1)?.type;
     const doing = { code_interpreter: "Running code", file_search: "Searching files", function: "Calling a function" }[tool];
     return html`<p class="run-state" role="status"><span class="dots" aria-hidden="true"><i></i><i></i><i></i></span>${doing ?? DOING[active?.status] ?? "Sending"}…</p>`;
@@ -157,6 +160,6 @@ function RunState() {
   return html`<div class=${`run-state ended ${latest.status}`} role="status">
     <${Icon} name=${latest.status === "cancelled" ? "stop" : "warn"} />
     <span>${ENDED[latest.status]}${why ? `: ${why}` : "."}</span>
-    <button type="button" class="quiet" onClick=${() => attempt(run)}><${Icon} name="retry" />Try again</button>
+    <button type="button" class="quiet" onClick=${() => retry()}><${Icon} name="retry" />Try again</button>
   </div>`;
 }

@@ -23,7 +23,7 @@ function partAsMarkdown(part, names, notes) {
   if (part.type === "image_url") return `[Picture: ${part.image_url.url.slice(0, 200)}]`;
   let text = "";
   let from = 0;
-  for (const annotation of part.text.annotations) {
+  for (const annotation of part.text.annotations.toSorted((a, b) => (a.start_index ?? 0) - (b.start_index ?? 0))) {
     const at = part.text.value.indexOf(annotation.text, from);
     if (at < 0 || annotation.type !== "file_citation") continue;
     const { file_name, file_id, quote, page } = annotation.file_citation;

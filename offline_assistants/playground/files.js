@@ -7,7 +7,7 @@ const POLL_MS = 400;
 const PICTURES = { png: "image/png", jpg: "image/jpeg", jpeg: "image/jpeg", gif: "image/gif", webp: "image/webp" };
 const TABLES = new Set(["csv", "tsv", "xlsx", "xls", "json", "parquet", "zip"]);
 let uploadNumber = 0;
-let making = null; // the vector store that is being made: two files at once get one
+const making = new Map(); // assistant id -> the vector store that is being made for it: two files at once get one
 
 const ending = (name) => name.split(".").pop().toLowerCase();
 export const pictureType = (name) => PICTURES[ending(name)];
@@ -55,14 +55,13 @@ export async function addFiles(files, place) {
 async function addFile(file, place) {
   const key = ++uploadNumber;
   const assistantId = now().assistantId;
-  set((s) => ({ uploads: [...s.uploads, { key, name: file.name, size: file.size, sent: 0, status: "sending", place }] }));
+  set((s) => ({ uploads: [...s.uploads, { key, assistantId, name: file.name, size: file.size, sent: 0, status: "sending", place }] }));
   const mark = (patch) => set((s) => ({ uploads: s.uploads.map((each) => (each.key === key ? { ...each, ...patch } : each)) }));
   try {
     const stored = await upload(file, "assistants", (sent) => mark({ sent }));
     set((s) => ({ fileNames: { ...s.fileNames, [stored.id]: stored } }));
-    if (now().assistantId !== assistantId) return;
-    if (place === "file_search") await addToStore(stored.id);
-    else addToCode(stored.id);
+    if (place === "file_search") await addToStore(assistantId, stored.id);
+    else addToCode(assistantId, stored.id);
     set((s) => ({ uploads: s.uploads.filter((each) => each.key !== key) }));
   } catch (error) {
     mark({ status: "failed", error: error.message });
@@ -71,13 +70,15 @@ async function addFile(file, place) {
 
 export const forgetUpload = (key) => set((s) => ({ uploads: s.uploads.filter((each) => each.key !== key) }));
 
-function addToCode(fileId) {
-  const assistant = currentAssistant(now());
-  change({ tool_resources: { ...assistant.tool_resources, code_interpreter: { file_ids: [...codeFilesOf(assistant), fileId] } } });
+const assistantOf = (id) => now().assistants.find((each) => each.id === id);
+
+function addToCode(assistantId, fileId) {
+  const assistant = assistantOf(assistantId);
+  change({ tool_resources: { ...assistant?.tool_resources, code_interpreter: { file_ids: [...codeFilesOf(assistant), fileId] } } }, assistantId);
 }
 
-async function addToStore(fileId) {
-  const storeId = await storeOfAssistant();
+async function addToStore(assistantId, fileId) {
+  const storeId = await storeOfAssistant(assistantId);
   const added = await post(`/v1/vector_stores/${storeId}/files`, { file_id: fileId });
   if (storeIdOf(currentAssistant(now())) !== storeId) return;
   set((s) => ({ storeFiles: [...(s.storeFiles ?? []).filter((each) => each.id !== fileId), added] }));
@@ -85,19 +86,19 @@ async function addToStore(fileId) {
 }
 
 /** The vector store of the assistant, made when there is none. */
-async function storeOfAssistant() {
-  const assistant = currentAssistant(now());
+async function storeOfAssistant(assistantId) {
+  const assistant = assistantOf(assistantId);
   if (storeIdOf(assistant)) return storeIdOf(assistant);
-  making ??= post("/v1/vector_stores", { name: `Files of ${assistant.name || "an assistant"}` }).finally(() => (making = null));
-  const store = await making;
-  if (!storeIdOf(currentAssistant(now()))) await useStore(store.id);
+  if (!making.has(assistantId)) making.set(assistantId, post("/v1/vector_stores", { name: `Files of ${assistant?.name || "an assistant"}` }).finally(() => making.delete(assistantId))); // prettier-ignore
+  const store = await making.get(assistantId);
+  if (!storeIdOf(assistantOf(assistantId))) await useStore(store.id, assistantId);
   return store.id;
 }
 
-/** Which vector store the assistant searches; null: none. */
-export async function useStore(storeId) {
-  const assistant = currentAssistant(now());
-  change({ tool_resources: { ...assistant.tool_resources, file_search: { vector_store_ids: storeId ? [storeId] : [] } } });
+/** Which vector store an assistant searches; null: none. */
+export async function useStore(storeId, assistantId = now().assistantId) {
+  const resources = { ...assistantOf(assistantId)?.tool_resources, file_search: { vector_store_ids: storeId ? [storeId] : [] } };
+  change({ tool_resources: resources }, assistantId);
   await flush();
 }
 
@@ -105,8 +106,10 @@ async function follow(storeId, fileId) {
   for (;;) {
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));
     if (storeIdOf(currentAssistant(now())) !== storeId) return;
-    const file = await get(`/v1/vector_stores/${storeId}/files/${fileId}`, { isQuiet: true }).catch(() => null);
-    if (!file) return;
+    let isGone = false;
+    const file = await get(`/v1/vector_stores/${storeId}/files/${fileId}`, { isQuiet: true }).catch((error) => void (isGone = error.status === 404));
+    if (isGone) return;
+    if (!file) continue; // the server is busy, or away for a moment
     set((s) => ({ storeFiles: s.storeFiles?.map((each) => (each.id === fileId ? file : each)) ?? null }));
     if (file.status !== "in_progress") return;
   }

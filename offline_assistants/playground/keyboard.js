@@ -19,15 +19,17 @@ export const SHORTCUTS = [
   ["?", "This list"],
 ];
 
+/** By what is written on the key, or, where Alt writes something else, by its place. */
+const alt = (event) => ALT[event.key.toLowerCase()] ?? ALT[event.code.replace(/^(Key|Digit)/, "").toLowerCase()];
 const ALT = {
-  KeyN: () => attempt(() => open(null)).then(focusMessage),
-  KeyT: () => set({ dialog: { kind: "threads" } }),
-  KeyC: () => now().threadId && set({ dialog: { kind: "code" } }),
-  KeyZ: undo,
-  KeyY: redo,
-  Digit1: () => showColumn("assistant"),
-  Digit2: () => showColumn("chat"),
-  Digit3: () => showColumn("run"),
+  n: () => attempt(() => open(null)).then(focusMessage),
+  t: () => set({ dialog: { kind: "threads" } }),
+  c: () => now().threadId && set({ dialog: { kind: "code" } }),
+  z: undo,
+  y: redo,
+  1: () => showColumn("assistant"),
+  2: () => showColumn("chat"),
+  3: () => showColumn("run"),
 };
 
 export function listen() {
@@ -36,7 +38,8 @@ export function listen() {
 
 function pressed(event) {
   if (event.defaultPrevented || now().dialog) return;
-  if (event.altKey && !event.ctrlKey && !event.metaKey && ALT[event.code]) ALT[event.code]();
+  if (event.key === "Escape" && event.target.type === "search" && event.target.value) return; // empties the box
+  if (event.altKey && !event.ctrlKey && !event.metaKey && alt(event)) alt(event)();
   else if (event.key === "Escape" && activeRun(now())) stop();
   else if (isWriting(event.target) || event.ctrlKey || event.metaKey || event.altKey) return;
   else if (event.key === "/") focusMessage();

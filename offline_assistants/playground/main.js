@@ -4,7 +4,7 @@
 //   state.js             all that the page knows, in one object; api.js: the door to the server; sse.js: its event streams
 //   assistants.js        } what can be done, by noun: these change the state and call the API;
 //   files.js threads.js  } components below only draw the state and call these
-//   runs.js              a run, streamed into the state; accumulate.js: what its events make of messages and steps
+//   runs.js              a run; live.js: what happens to a thread while something is sent to it; accumulate.js: what events make of messages and steps
 //   assistant_panel.js   the left column; tools_panel.js, function_editor.js, json_check.js: its tools
 //   conversation.js      the middle; thread_list.js, message.js, composer.js, action_form.js: its pieces; markdown.js: text of a model, made harmless
 //   run_panel.js         the right column; log_view.js: calls of the API; view_code.js: the thread as a program
@@ -20,7 +20,7 @@ import { listen } from "./keyboard.js";
 import { RunPanel } from "./run_panel.js";
 import { attempt, now, set, use } from "./state.js";
 import { ThreadList } from "./thread_list.js";
-import { loadThreads, open } from "./threads.js";
+import { loadThreads } from "./threads.js";
 import { html, render } from "./vendor.js";
 
 const NETWORK_EVERY_MS = 15_000;
@@ -103,7 +103,6 @@ async function start() {
   listen();
   addEventListener("pagehide", flush);
   await attempt(() => Promise.all([loadAssistants(), loadThreads()]));
-  await open(now().threadId);
   set({ isReady: true });
   await lookAtNetwork();
   setInterval(lookAtNetwork, NETWORK_EVERY_MS);

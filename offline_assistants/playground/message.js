@@ -3,7 +3,7 @@ import { content } from "./api.js";
 import { download, nameOf, pictureType } from "./files.js";
 import { Icon, IconButton } from "./icons.js";
 import { Markdown, marked } from "./markdown.js";
-import { activeRun, resend, retry } from "./runs.js";
+import { isBusy as isBusyNow, resend, retry } from "./runs.js";
 import { attempt, notify, now, set, use } from "./state.js";
 import { showRun } from "./threads.js";
 import { Component, html, useEffect, useRef, useState } from "./vendor.js";
@@ -112,17 +112,19 @@ export function FileChip({ fileId }) {
 // ── What can be done ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 function Actions({ message }) {
-  const isBusy = use((s) => !!activeRun(s) || s.isSending);
-  const text = message.content.map((part) => part.text?.value ?? "").join("\n\n");
+  const isBusy = use(isBusyNow);
+  const text = textOf(message);
   const copy = () => navigator.clipboard.writeText(text).then(() => notify("Copied."), () => notify("The browser does not let the page copy.", { isError: true })); // prettier-ignore
   return html`<div class="actions">
     ${text && html`<${IconButton} name="clone" label="Copy the text" onClick=${copy} />`}
     ${message.role === "user" && html`<${IconButton} name="edit" label="Edit and send again" disabled=${isBusy} onClick=${() => set({ editing: message.id })} />`}
-    ${message.role === "assistant" && html`<${IconButton} name="retry" label="Answer again" disabled=${isBusy} onClick=${() => attempt(() => retry(message))} />`}
+    ${message.role === "assistant" && html`<${IconButton} name="retry" label="Answer again" disabled=${isBusy} onClick=${() => retry(message)} />`}
     ${message.run_id && html`<${IconButton} name="run" label="Show the run" onClick=${() => attempt(() => showRun(message.run_id))} />`}
     ${message.status === "incomplete" && html`<span class="hint">not complete</span>`}
   </div>`;
 }
+
+const textOf = (message) => message.content.flatMap((part) => part.text?.value ?? []).join("\n\n");
 
 function Editor({ message }) {
   const box = useRef();
@@ -130,12 +132,11 @@ function Editor({ message }) {
     box.current.focus();
     box.current.setSelectionRange(box.current.value.length, box.current.value.length);
   }, []);
+  const isBusy = use(isBusyNow);
   const isLast = now().messages.at(-1)?.id === message.id;
   const finish = () => {
     const text = box.current.value.trim();
-    if (!text) return;
-    set({ editing: null });
-    attempt(() => resend(message, text));
+    if (text && !isBusy) resend(message, text);
   };
   const pressed = (event) => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) finish();
@@ -145,11 +146,11 @@ function Editor({ message }) {
     event.preventDefault();
   };
   return html`<div class="editor" onKeyDown=${pressed}>
-    <textarea aria-label="Edit the message" ref=${box} rows="4">${message.content.find((part) => part.text)?.text.value ?? ""}</textarea>
+    <textarea aria-label="Edit the message" ref=${box} rows="4">${textOf(message)}</textarea>
     <div class="row">
       <span class="hint grow">${isLast ? "" : "What came after it is deleted."}</span>
       <button type="button" class="quiet" onClick=${() => set({ editing: null })}>Cancel</button>
-      <button type="button" class="primary" onClick=${finish}>Send again</button>
+      <button type="button" class="primary" disabled=${isBusy} onClick=${finish}>Send again</button>
     </div>
   </div>`;
 }
@@ -185,7 +186,16 @@ function openNote(annotation, message) {
 }
 
 function openAddress(address, annotations) {
-  const file = annotations.find((each) => each.type === "file_path" && decodeURI(each.text) === decodeURI(address));
+  const file = annotations.find((each) => each.type === "file_path" && decoded(each.text) === decoded(address));
   if (file) attempt(() => download(file.file_path.file_id));
   else set({ dialog: { kind: "address", address } });
+}
+
+/** An address as it is read; one with a % that means nothing stays as it is. */
+function decoded(address) {
+  try {
+    return decodeURI(address);
+  } catch {
+    return address;
+  }
 }

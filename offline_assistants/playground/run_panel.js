@@ -31,8 +31,9 @@ function Figures({ run, steps }) {
   const usage = run.usage;
   const lastUsage = steps.findLast((step) => step.usage)?.usage ?? usage;
   const inContext = lastUsage ? lastUsage.prompt_tokens + lastUsage.completion_tokens : 0;
-  const seconds = timing?.last ? (timing.last - timing.first) / 1000 : 0;
-  const rate = usage && seconds > 0.05 ? usage.completion_tokens / seconds : null;
+  const seconds = (timing?.writing ?? 0) / 1000; // of messages: what calls tools is not counted on either side
+  const written = steps.filter((step) => step.type === "message_creation").reduce((sum, step) => sum + (step.usage?.completion_tokens ?? 0), 0);
+  const rate = written && seconds > 0.05 ? written / seconds : null;
   const cached = usage?.prompt_token_details?.cached_tokens ?? 0;
   return html`<dl class="figures">
       <div><dt>Model</dt><dd title=${run.x_model_file ?? run.model}>${run.model}</dd></div>

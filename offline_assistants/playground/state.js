@@ -10,21 +10,21 @@ let state = {
   saving: "saved", // saved | changed | saving | an error's sentence
   models: [],
   storeFiles: null, // of the assistant's vector store: null while they are looked up
-  uploads: [], // {key, name, size, sent, status, error, place}
+  uploads: [], // {key, assistantId, name, size, sent, status, error, place}
   fileNames: {}, // file id -> the file object
   // Middle
   threads: null, // null while they are looked up
   threadId: null,
-  messages: null, // of the thread, oldest first; null while they are looked up
+  messages: [], // of the thread, oldest first; null while they are looked up
   hasEarlier: false,
   attached: [], // what the next message carries: {key, file_id, name, use, status, sent, error}
   toolChoice: "auto", // what the next run has to use, as the API says it; a tool that the assistant has no more means nothing
-  isSending: false, // between a click and the run it makes
+  sending: [], // ids of the threads that something is being sent to; null for one that is not made yet
   editing: null, // id of the message that is being edited
   // Right
   runs: {}, // run id -> run
   steps: {}, // run id -> its steps, oldest first
-  timings: {}, // run id -> {began, first, last}, in milliseconds, as this page saw it
+  timings: {}, // run id -> {began, first, last, writing, messageId}, in milliseconds, as this page saw it
   runId: null, // whose details are shown
   activeRunId: null,
   log: [], // calls of the API, newest last

@@ -2,7 +2,7 @@
 import { IconButton, Icon } from "./icons.js";
 import { attempt, set, titleOf, use } from "./state.js";
 import { open, removeThread, rename } from "./threads.js";
-import { html, useState } from "./vendor.js";
+import { html, useEffect, useRef, useState } from "./vendor.js";
 
 const MAX_SHOWN = 300;
 
@@ -43,6 +43,9 @@ export function ThreadList({ onPick }) {
 }
 
 function Renaming({ thread, onDone }) {
+  const box = useRef();
+  const [title] = useState(titleOf(thread)); // a redrawing leaves alone what is being typed
+  useEffect(() => box.current.focus(), []);
   const finish = (event) => {
     event.preventDefault();
     attempt(() => rename(thread.id, new FormData(event.target).get("title")));
@@ -55,7 +58,7 @@ function Renaming({ thread, onDone }) {
     onDone();
   };
   return html`<form class="renaming" onSubmit=${finish} onKeyDown=${leave}>
-    <input name="title" aria-label="Title of the thread" value=${titleOf(thread)} maxlength="512" ref=${(input) => input?.focus()} />
+    <input name="title" aria-label="Title of the thread" defaultValue=${title} maxlength="512" ref=${box} />
     <${IconButton} name="check" label="Save the title" type="submit" />
   </form>`;
 }

@@ -2,35 +2,45 @@
 import { get, listAll, post, remove } from "./api.js";
 import { exportAs } from "./export.js";
 import { nameOf, save } from "./files.js";
+import { draw, rewind, tell } from "./live.js";
 import { follow, isActive } from "./runs.js";
-import { attempt, currentThread, now, set, titleOf } from "./state.js";
+import { attempt, now, set, titleOf } from "./state.js";
 
 const PAGE = 50;
 const MAX_THREADS = 2000;
 
 export async function loadThreads() {
-  set({ threads: await listAll("/v1/threads", { limit: MAX_THREADS }) });
+  const found = await listAll("/v1/threads", { limit: MAX_THREADS });
+  const known = new Set(found.map((each) => each.id));
+  set((s) => ({ threads: [...(s.threads ?? []).filter((each) => !known.has(each.id)), ...found] })); // one may have been made meanwhile
 }
 
 /** Shows a thread; null: a new one, which is made with its first message. */
 export async function open(threadId) {
+  if (threadId && threadId === now().threadId && now().messages) return set({ column: "chat" });
   set({ threadId, messages: threadId ? null : [], hasEarlier: false, runs: {}, steps: {}, runId: null, activeRunId: null, editing: null, column: "chat" });
-  if (!threadId) return;
+  if (threadId) await load(threadId);
+}
+
+async function load(threadId) {
+  const isSentTo = rewind(threadId);
   const [messages, runs] = await Promise.all([
     get(`/v1/threads/${threadId}/messages?limit=${PAGE}`),
     get(`/v1/threads/${threadId}/runs?limit=20`),
   ]);
   if (now().threadId !== threadId) return;
   const latest = runs.data[0];
-  set((s) => ({
+  set({
     messages: messages.data.reverse(),
     hasEarlier: messages.has_more,
-    runs: { ...Object.fromEntries(runs.data.map((run) => [run.id, run])), ...s.runs },
+    runs: Object.fromEntries(runs.data.map((run) => [run.id, run])),
     runId: latest?.id ?? null,
-  }));
-  if (!latest) return;
-  await loadSteps(latest.id);
-  if (isActive(latest)) attempt(() => follow(threadId, latest.id));
+  });
+  if (latest) await loadSteps(threadId, latest.id);
+  if (now().threadId !== threadId) return;
+  if (rewind(threadId)) draw();
+  else if (isSentTo) await load(threadId); // it ended while this was looked up
+  else if (isActive(latest)) attempt(() => follow(threadId, latest.id));
 }
 
 export async function loadEarlier() {
@@ -41,9 +51,8 @@ export async function loadEarlier() {
 }
 
 /** Every message from now on is what the server has. */
-export async function reloadMessages() {
-  const { threadId, messages } = now();
-  const limit = Math.min(100, Math.max(PAGE, messages?.length ?? 0));
+export async function reloadMessages(threadId) {
+  const limit = Math.min(100, Math.max(PAGE, now().messages?.length ?? 0));
   const page = await get(`/v1/threads/${threadId}/messages?limit=${limit}`, { isQuiet: true });
   if (now().threadId !== threadId) return;
   const newest = page.data.reverse();
@@ -55,8 +64,7 @@ export async function reloadMessages() {
 const INCLUDE = `include[]=${encodeURIComponent("step_details.tool_calls[*].file_search.results[*].content")}`;
 export { INCLUDE };
 
-export async function loadSteps(runId) {
-  const { threadId } = now();
+export async function loadSteps(threadId, runId) {
   const steps = await listAll(`/v1/threads/${threadId}/runs/${runId}/steps?order=asc&${INCLUDE}`, { isQuiet: true });
   if (now().threadId !== threadId) return;
   set((s) => ({ steps: { ...s.steps, [runId]: steps } }));
@@ -68,28 +76,21 @@ export async function showRun(runId) {
   set({ runId, column: "run" });
   if (!runs[runId]) {
     const run = await get(`/v1/threads/${threadId}/runs/${runId}`);
+    if (now().threadId !== threadId) return;
     set((s) => ({ runs: { ...s.runs, [runId]: run } }));
   }
-  if (!steps[runId]) await loadSteps(runId);
+  if (!steps[runId]) await loadSteps(threadId, runId);
 }
 
 // ── Changes ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-/** The id of the thread that is shown; a new one is made. */
-export async function ensureThread() {
-  if (now().threadId) return now().threadId;
-  const thread = await post("/v1/threads", {});
-  set((s) => ({ threads: [thread, ...(s.threads ?? [])], threadId: thread.id, messages: [] }));
-  return thread.id;
-}
-
-/** A message without a run. `parts` as the API has them. */
-export async function addMessage(text, parts = [], attachments = []) {
-  const threadId = await ensureThread();
+/** A message without a run, inside of `send`. `parts` as the API has them. */
+export async function addMessage(threadId, text, parts = [], attachments = []) {
   const content = parts.length ? [...(text ? [{ type: "text", text }] : []), ...parts] : text;
   const message = await post(`/v1/threads/${threadId}/messages`, { role: "user", content, ...(attachments.length ? { attachments } : {}) });
-  set((s) => ({ messages: [...(s.messages ?? []), message] }));
-  if (!currentThread(now())?.metadata?.title && text) attempt(() => rename(threadId, text.replace(/\s+/g, " ").trim().slice(0, 60)));
+  tell(threadId, { event: "thread.message.created", data: message });
+  const thread = now().threads.find((each) => each.id === threadId);
+  if (!thread?.metadata?.title && text) attempt(() => rename(threadId, text.replace(/\s+/g, " ").trim().slice(0, 60)));
   if (attachments.length) await refreshThread(threadId);
   return message;
 }
@@ -112,13 +113,11 @@ export async function removeThread(threadId) {
   if (now().threadId === threadId) await open(null);
 }
 
-/** Deletes a message and all that came after it. */
-export async function removeFrom(messageId) {
-  const { threadId, messages } = now();
-  const gone = messages.slice(messages.findIndex((each) => each.id === messageId));
-  for (const message of gone.reverse()) {
-    await remove(`/v1/threads/${threadId}/messages/${message.id}`);
-    set((s) => ({ messages: s.messages.filter((each) => each.id !== message.id) }));
+/** Deletes messages, the newest first, inside of `send`. */
+export async function removeMessages(threadId, messages) {
+  for (const { id } of messages.toReversed()) {
+    await remove(`/v1/threads/${threadId}/messages/${id}`);
+    tell(threadId, { event: "thread.message.deleted", data: { id } });
   }
 }
 

@@ -42,7 +42,8 @@ function Switch({ type, label, isOn }) {
 /** A place into which files are dropped, or chosen, with the uploads that are under way. */
 function FilePlace({ place, hint, children }) {
   const [isOver, setIsOver] = useState(false);
-  const uploads = use((s) => s.uploads).filter((each) => each.place === place);
+  const assistantId = use((s) => s.assistantId);
+  const uploads = use((s) => s.uploads).filter((each) => each.place === place && each.assistantId === assistantId);
   const over = (is) => (event) => {
     event.preventDefault();
     setIsOver(is);
