@@ -24,11 +24,11 @@ export function asContent(attached) {
 }
 
 export async function run(threadId) {
-  await flush();
   const { assistantId } = now();
-  if (!assistantId) throw new Error("There is no assistant yet. Create one first.");
-  if (saveProblem(now())) throw new Error(`The assistant's last change is not saved: ${saveProblem(now())}`);
   const choice = toolChoice(now());
+  if (!assistantId) throw new Error("There is no assistant yet. Create one first.");
+  await flush();
+  if (saveProblem(now())) throw new Error(`The assistant's last change is not saved: ${saveProblem(now())}`);
   await read(threadId, stream(`/v1/threads/${threadId}/runs?${INCLUDE}`, { assistant_id: assistantId, ...(choice === "auto" ? {} : { tool_choice: choice }), stream: true }));
 }
 
@@ -124,7 +124,9 @@ export async function follow(threadId, runId) {
   set({ activeRunId: runId });
   while (!isOver()) {
     const run = await get(`/v1/threads/${threadId}/runs/${runId}`, { isQuiet: true }).catch((error) => {
-      if (![0, 429].includes(error.status) && error.status < 500) throw error; // it is gone: no later look finds it
+      if (isOver() || [0, 429].includes(error.status) || error.status >= 500) return;
+      set({ activeRunId: null }); // it is gone: no later look finds it
+      throw error;
     });
     if (isOver()) return;
     if (run) {
