@@ -225,3 +225,25 @@ def test_undo_goes_by_what_is_written_on_the_key(ready: Page) -> None:
     ready.evaluate("() => dispatchEvent(new KeyboardEvent('keydown', { key: 'z', code: 'KeyY', altKey: true }))")
 
     expect(ready.get_by_label("Name")).to_have_value("New assistant")
+
+
+def test_a_thread_that_is_begun_while_the_page_starts_stays(ready: Page, engine: ScriptedEngine) -> None:
+    threads = hold(ready, "**/v1/threads?*", "GET", ready.reload)
+    expect(ready.get_by_label("Instructions")).to_be_visible()
+
+    talk(ready, engine, "Early", "The worm.")
+    threads.fulfill(json={"data": [], "has_more": False})  # as it was before
+
+    expect(ready.get_by_role("button", name="Network: ")).not_to_have_text("Network: not watched")  # the page has started
+    expect(thread(ready, "Early")).to_be_visible()
+    expect(ready.get_by_role("article", name="Assistant")).to_contain_text("The worm.")
+
+
+def test_a_quiet_look_at_the_network_asks_for_no_key(ready: Page) -> None:
+    ready.route("**/v1/network_attempts", lambda route: route.fulfill(status=401, json={"error": {"message": "No."}}))
+
+    with ready.expect_response("**/v1/network_attempts"):
+        ready.reload()
+
+    expect(ready.get_by_label("Instructions")).to_be_visible()
+    expect(ready.get_by_role("dialog")).to_have_count(0)
