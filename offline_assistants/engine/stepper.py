@@ -183,11 +183,14 @@ class Stepper:
     # ── Prefixes on the disk ─────────────────────────────────────────────────────────────────────────────────────────
 
     def save_one(self) -> bool:
-        """Writes a prefix that is not on the disk yet, if there is one. Takes a moment, so it is for when nothing else is to do. Raises OSError."""
+        """Writes a prefix that is not on the disk yet, if there is one: the newest, which the server's end would cost most.
+
+        Takes a moment, so it is for when nothing else is to do. Raises OSError.
+        """
         if self._files is None:
             return False
         self._notice_deletions(self._files)
-        for slot in self._cache.slots:
+        for slot in sorted(self._cache.slots, key=lambda slot: slot.last_used, reverse=True):
             is_new = len(slot.tokens) >= self._files.find(slot.tokens) + MIN_TOKENS
             if slot.may_be_kept and not slot.is_busy and is_new and min(slot.tokens) >= 0:  # pictures stay in memory
                 self._files.write(slot.tokens, self._runner.save(slot.slot_id))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
 
 from offline_assistants.engine.detokenizer import StopStrings
 from offline_assistants.engine.kv_cache import Aborted, CacheIsFull, KVCache
 from offline_assistants.engine.options import EngineOptions
+from offline_assistants.engine.prefix_files import PrefixFiles
 from offline_assistants.engine.sampler import Sampler
 from offline_assistants.engine.scheduler import Batch
 from offline_assistants.engine.sequence import Sequence
@@ -348,3 +351,19 @@ def test_a_picture_larger_than_the_cache_fails_in_words():
     replies = run(stepper(AlphabetModel(num_cells=5)), sequence(1, with_pictures("ab", CAT, "x")))
 
     assert any(isinstance(reply, Failed) and "no room" in reply.error.message for reply in replies)
+
+
+def test_what_was_used_last_is_the_first_to_be_kept_on_the_disk(tmp_path: Path):
+    model = AlphabetModel()
+    files = PrefixFiles(tmp_path / "prefixes", model_key="model", max_bytes=10_000)
+    engine = Stepper(model, KVCache(2), EngineOptions(max_running=2), num_kv_tokens=model.num_cells, clock=model.clock, files=files)
+    older, newer = "a" * 300, "b" * 300
+    run(engine, sequence(1, older, max_tokens=1))
+    run(engine, sequence(2, newer, max_tokens=1))
+
+    assert engine.save_one()
+
+    assert files.find(list(newer.encode())) == 256
+    assert files.find(list(older.encode())) == 0
+    assert engine.save_one()
+    assert not engine.save_one()
