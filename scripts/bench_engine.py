@@ -70,6 +70,9 @@ class EngineBench:
         self._parts = tuple(parts) or self.PARTS
         self.decode = Row("decode, 1 stream over HTTP", "tokens/s", None)
         self.against_bench = Row("the same against llama-bench", "x", 0.90, is_floor=True)
+        self.decode_own = Row("decode, 1 stream over HTTP, on half of the cores as the server chooses", "tokens/s", None)
+        self.against_bench_own = Row("the same against llama-bench on as many", "x", 0.90, is_floor=True)
+        self.against_server_own = Row("the same against llama-server on as many", "x", 1.0, is_floor=True)
         self.totals = {
             number: Row(f"tokens/s in all, {number} stream{'s' * (number > 1)}, against llama-server", "x", 1.0, is_floor=True) for number in self.STREAMS
         }
@@ -87,7 +90,7 @@ class EngineBench:
         self.resident = Row("server memory without workers, idle", "MB", 250.0)
         self.resident_open = Row(f"server memory with {OPEN_STREAMS} open streams", "MB", 350.0)
         rows = {
-            "rates": [self.decode, self.against_bench, *self.totals.values()],
+            "rates": [self.decode, self.against_bench, *self.totals.values(), self.decode_own, self.against_bench_own, self.against_server_own],
             "json": [self.json_rate, self.json_wall],
             "busy": [self.busy, self.busy_peer],
             "gaps": [self.gap, self.longest_gap, self.peer_gap],
@@ -145,6 +148,21 @@ class EngineBench:
                 bench = bench_peers.llama_bench(self._llama_bench, model_file, num_threads=self._num_threads, num_tokens=NUM_TOKENS)
                 # The neighbour of that figure in time, on a machine that is not the same all day.
                 self.against_bench.samples.append(statistics.mean([rate, total_rate(server, 1, self._num_measured + 1000)]) / bench)
+        self._measure_own_threads(folder, model_file)
+
+    def _measure_own_threads(self, folder: Path, model_file: Path) -> None:
+        """One stream where a core is left for the server and whoever reads."""
+        num_threads = max(1, self._num_threads // 2)
+        with self._ours(folder) as server, self._theirs(model_file, num_threads) as peer:
+            if peer is None:
+                rate = total_rate(server, 1, self._num_measured)
+            else:
+                rate, theirs = self._both(server, peer, lambda each: total_rate(each, 1, self._num_measured))
+                self.against_server_own.samples.append(rate / theirs)
+            self.decode_own.samples.append(rate)
+            if self._llama_bench:
+                bench = bench_peers.llama_bench(self._llama_bench, model_file, num_threads=num_threads, num_tokens=NUM_TOKENS)
+                self.against_bench_own.samples.append(statistics.mean([rate, total_rate(server, 1, self._num_measured + 1000)]) / bench)
 
     def _measure_json(self, folder: Path, model_file: Path) -> None:
         with self._ours(folder, is_equal=True) as server, self._theirs(model_file) as peer:
@@ -167,10 +185,19 @@ class EngineBench:
         threads = ("--decode-threads", str(self._num_threads), "--prefill-threads", str(self._num_threads)) if is_equal else ()
         return bench_peers.ours(MODEL, folder, *threads)
 
-    def _theirs(self, model_file: Path) -> AbstractContextManager[Peer | None]:
+    def _theirs(self, model_file: Path, num_threads: int | None = None) -> AbstractContextManager[Peer | None]:
+        """`num_threads`: for one token. None: all cores."""
         if self._llama_server is None:
             return nullcontext()
-        return bench_peers.llama_server(self._llama_server, model_file, num_threads=self._num_threads, num_slots=NUM_SLOTS, num_kv_tokens=KV_TOKENS)
+        num_decode_threads = num_threads or self._num_threads
+        return bench_peers.llama_server(
+            self._llama_server,
+            model_file,
+            num_decode_threads=num_decode_threads,
+            num_prefill_threads=self._num_threads,
+            num_slots=NUM_SLOTS,
+            num_kv_tokens=KV_TOKENS,
+        )
 
     # ── As it comes ──────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -130,10 +130,10 @@ def ours(model: str, folder: Path, *options: str) -> Iterator[Peer]:
 
 
 @contextmanager
-def llama_server(binary: Path, model_file: Path, *, num_threads: int, num_slots: int, num_kv_tokens: int) -> Iterator[Peer]:
+def llama_server(binary: Path, model_file: Path, *, num_decode_threads: int, num_prefill_threads: int, num_slots: int, num_kv_tokens: int) -> Iterator[Peer]:
     """llama.cpp's server with the same cache, slots and threads."""
     port = free_port()
-    sizes = ["-c", str(num_kv_tokens), "-np", str(num_slots), "--kv-unified", "-t", str(num_threads), "-tb", str(num_threads)]
+    sizes = ["-c", str(num_kv_tokens), "-np", str(num_slots), "--kv-unified", "-t", str(num_decode_threads), "-tb", str(num_prefill_threads)]
     with _running([str(binary), "-m", str(model_file), "--host", "127.0.0.1", "--port", str(port), *sizes], port, "any") as peer:
         peer.ask(user("Hello"), max_tokens=4)
         yield peer
