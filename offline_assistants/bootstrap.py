@@ -87,10 +87,11 @@ async def build_app(
     documents: Documents | None = None,
     sandbox: Sandbox | None = None,
     outbound: OutboundAttempts | None = None,
+    address: str | None = None,
 ) -> AsyncGenerator[OpenServer]:
     """The whole server, without a socket. A part that is given is used in place of the real one, and closed by whoever gave it.
 
-    `is_serving` False: for a command that looks something up; runs and files in progress are left for a server to go on with.
+    `is_serving` False: for a command that looks something up; runs and files in progress are left for a server to go on with. `address`: of the page.
 
     Raises StoreError when another server has the data directory, or its database cannot be opened.
     """
@@ -129,7 +130,7 @@ async def build_app(
         if is_serving and settings.require_keys and not keys.list():
             raise OfflineAssistantsError(f"Keys are required, and there is none. Make one first: {_command(settings)} keys create")
         rules = Rules(hosts=[*settings.allow_host, settings.host], origins=settings.allow_origin, require_keys=settings.require_keys)
-        api = build_api(parts, Admin(keys=keys, store=store, parts=parts), rules, outbound or OutboundAttempts())
+        api = build_api(parts, Admin(keys=keys, store=store, parts=parts, address=address), rules, outbound or OutboundAttempts())
         yield OpenServer(api, parts.supervisor.close, store, parts)
 
 

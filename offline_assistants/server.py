@@ -21,6 +21,8 @@ from offline_assistants.settings import Settings
 
 MAX_SOCKET_PATH = 107
 """Bytes in the address of a Unix socket (sun_path, without its zero)."""
+_NEAREST = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 addresses to compare with
+"""Where a server that listens everywhere is found from its own machine."""
 GRACE_S = 5
 """How long requests that are under way may take to end."""
 
@@ -28,14 +30,14 @@ GRACE_S = 5
 async def serve_until_stopped(settings: Settings) -> None:
     """Serve on the address of `settings` and on the socket in the data directory, until SIGINT or SIGTERM. Raises OfflineAssistantsError."""
     with listen(settings.host, settings.port) as listener:
-        host, port = listener.getsockname()[:2]
+        address: tuple[str, int] = listener.getsockname()[:2]
+        host, port = address
         if not ipaddress.ip_address(host).is_loopback:
             settings = settings.model_copy(update={"require_keys": True})
         _check_path(settings.admin_socket)
-        async with build_app(settings, outbound=OutboundAttempts().watch()) as opened:
+        async with build_app(settings, outbound=OutboundAttempts().watch(), address=_url(_NEAREST.get(host, host), port)) as opened:
             with _listen_locally(settings.admin_socket) as local:
-                shown = f"[{host}]" if ":" in host else host
-                await serve(opened, [listener, local], log_level=settings.log_level, announcement=f"offline-assistants serves on http://{shown}:{port}/v1")
+                await serve(opened, [listener, local], log_level=settings.log_level, announcement=f"offline-assistants serves on {_url(host, port)}v1")
     settings.admin_socket.unlink(missing_ok=True)
 
 
@@ -109,6 +111,10 @@ async def _stop_on_signal(server: uvicorn.Server, opened: OpenServer) -> None:
     await is_stopping.wait()
     server.should_exit = True
     await opened.end_runs()
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import AbstractContextManager, aclosing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import quote
 
 import httpx
 
@@ -23,26 +25,76 @@ CHUNK_BYTES = 1024 * 1024
 _RANKS = {"file": 0, "vector_store": 1, "vector_store.file": 2, "assistant": 2, "thread": 2, "thread.message": 3, "thread.run": 4, "thread.run.step": 5}
 """What others refer to comes first."""
 Json = dict[str, Any]
+Advance = Callable[[int], None]
+"""Called with so many more: bytes, or objects."""
+Watch = Callable[[str, int, str], AbstractContextManager[Advance]]
+"""Shows how far something is: what it is, how many there are (0 where that is not known), and of what, "bytes" or "objects"."""
+
+
+@contextmanager
+def unwatched(_what: str, _total: int, _unit: str) -> Generator[Advance]:
+    yield lambda _more: None
 
 
 # ── Export ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def export_to(client: httpx.AsyncClient, target: Path, *, contents: Path, project: str | None) -> Counter[str]:
+async def export_to(client: httpx.AsyncClient, target: Path, *, contents: Path, project: str | None, watch: Watch = unwatched) -> Counter[str]:
     """Write everything, or one project, to `target` (JSONL), and contents into the folder `contents`. How many of each kind. Raises OfflineAssistantsError."""
-    counts: Counter[str] = Counter()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = target.with_name(f"{target.name}.unfinished")
+    return await _write(client, _everything(client, project), target, contents, watch)
+
+
+async def export_vector_store(client: httpx.AsyncClient, store_id: str, target: Path, *, contents: Path, watch: Watch = unwatched) -> Counter[str]:
+    """As `export_to`, of one vector store of the project default and its files."""
+    return await _write(client, _vector_store(client, store_id), target, contents, watch)
+
+
+async def _everything(client: httpx.AsyncClient, project: str | None) -> AsyncGenerator[str]:
     async with client.stream("GET", "/admin/export", params={"project": project} if project else {}) as response:
         await _check(response)
-        with unfinished.open("wb") as file:
-            async for line in response.aiter_lines():
+        async for line in lines_of(response):
+            yield line
+
+
+async def _vector_store(client: httpx.AsyncClient, store_id: str) -> AsyncGenerator[str]:
+    """The store, and each of its files, before that which says that it is in the store."""
+    path = f"/v1/vector_stores/{quote(store_id, safe='')}"
+    yield json.dumps(await _get(client, path))
+    page: Json = {"has_more": True, "last_id": None}
+    while page["has_more"]:
+        page = await _get(client, f"{path}/files", limit=100, order="asc", **({"after": page["last_id"]} if page["last_id"] else {}))
+        for row in page["data"]:
+            file = await client.get(f"/v1/files/{row['id']}")
+            if file.is_success:  # else it was deleted meanwhile
+                yield file.text
+                yield json.dumps(row)
+
+
+async def _get(client: httpx.AsyncClient, path: str, **query: Any) -> Json:
+    response = await client.get(path, params=query)
+    await _check(response)
+    return response.json()
+
+
+async def _write(client: httpx.AsyncClient, lines: AsyncGenerator[str], target: Path, contents: Path, watch: Watch) -> Counter[str]:
+    """First the objects, then the contents of the files among them; what stood at `target` is replaced once all is written."""
+    counts: Counter[str] = Counter()
+    num_bytes = 0
+    target.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = target.with_name(f"{target.name}.unfinished")
+    with unfinished.open("wb") as file, watch("writing objects", 0, "objects") as advance:
+        async with aclosing(lines):
+            async for line in lines:
+                obj: Json = json.loads(line)
                 file.write(f"{line}\n".encode())
-                counts[json.loads(line)["object"]] += 1
-    for exported in _lines(unfinished):
-        if exported["object"] == "file":
-            contents.mkdir(exist_ok=True)  # noqa: ASYNC240 a command has nothing else to do
-            await _download(client, exported["id"], contents / exported["id"])
+                counts[obj["object"]] += 1
+                num_bytes += obj["bytes"] if obj["object"] == "file" else 0
+                advance(1)
+    with watch("writing contents", num_bytes, "bytes") as advance:
+        for exported in _lines(unfinished):
+            if exported["object"] == "file":
+                contents.mkdir(exist_ok=True)  # noqa: ASYNC240 a command has nothing else to do
+                await _download(client, exported["id"], contents / exported["id"], advance)
     unfinished.replace(target)
     return counts
 
@@ -57,7 +109,7 @@ def _lines(path: Path) -> Generator[Json]:
             yield json.loads(line)
 
 
-async def _download(client: httpx.AsyncClient, file_id: str, target: Path) -> None:
+async def _download(client: httpx.AsyncClient, file_id: str, target: Path, advance: Advance) -> None:
     async with client.stream("GET", f"/admin/contents/{file_id}") as response:
         if response.status_code == 404:
             return  # deleted meanwhile
@@ -65,6 +117,7 @@ async def _download(client: httpx.AsyncClient, file_id: str, target: Path) -> No
         with target.open("wb") as file:
             async for chunk in response.aiter_bytes():
                 file.write(chunk)
+                advance(len(chunk))
 
 
 # ── Import ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -78,6 +131,8 @@ class Entry:
     created_at: int
     line: int
     offset: int
+    num_bytes: int
+    """Its share of the line."""
     item: int | None
     """Its place in a list that is one line."""
 
@@ -96,33 +151,37 @@ class Index:
     """The objects of a file that is one JSON document."""
 
 
-async def import_from(client: httpx.AsyncClient, path: Path, *, project: str | None, say: Callable[[str, str], None]) -> Counter[str]:
+async def import_from(client: httpx.AsyncClient, path: Path, *, project: str | None, say: Callable[[str, str], None], watch: Watch = unwatched) -> Counter[str]:
     """Put what a file holds into the server; `say` gets the place and the reason of each refusal. How many had which outcome."""
     try:
-        index = read_index(path)
+        num_bytes = path.stat().st_size  # noqa: ASYNC240 a command has nothing else to do
+        with watch("reading", num_bytes, "bytes") as advance:
+            index = read_index(path, advance)
         counts = Counter({"refused": len(index.unread)})
         for place, reason in index.unread:
             say(place, reason)
-        async for batch in _batches(client, path, index):
-            response = await client.post("/admin/import", json={"project": project, "objects": [obj for _, obj in batch]})
-            await _check(response)
-            for (entry, obj), result in zip(batch, response.json()["results"], strict=True):
-                counts[result["outcome"]] += 1
-                if result["outcome"] == "refused":
-                    say(entry.place, f"{obj.get('id')}: {result['reason']}")
+        with watch("importing", num_bytes + _size_of_contents(path), "bytes") as advance:
+            async for batch in _batches(client, path, index, advance):
+                response = await client.post("/admin/import", json={"project": project, "objects": [obj for _, obj in batch]})
+                await _check(response)
+                for (entry, obj), result in zip(batch, response.json()["results"], strict=True):
+                    advance(entry.num_bytes)
+                    counts[result["outcome"]] += 1
+                    if result["outcome"] == "refused":
+                        say(entry.place, f"{obj.get('id')}: {result['reason']}")
         return counts
     except OSError as error:
         raise OfflineAssistantsError(f"{path} cannot be read: {error.strerror}.") from error
 
 
-def read_index(path: Path) -> Index:
+def read_index(path: Path, advance: Advance = lambda _: None) -> Index:
     """Which objects a file holds: one a line, or one document; lists of the API and plain arrays are taken apart. Raises OSError."""
     index = Index([], [], None)
     with path.open("rb") as file:
         first = next((line for line in file if line.strip()), b"")
         if _parsed(first) is None and (whole := _parsed(path.read_bytes())) is not None:
             index.whole = _objects(whole)
-            _add(index, index.whole, line=1, offset=0, is_list=True)
+            _add(index, index.whole, line=1, offset=0, num_bytes=path.stat().st_size, is_list=True)
         else:
             file.seek(0)
             offset = 0
@@ -132,17 +191,19 @@ def read_index(path: Path) -> Index:
                     if parsed is None:
                         index.unread.append((f"line {number}", "this is no JSON"))
                     else:
-                        _add(index, _objects(parsed), line=number, offset=offset, is_list=not _is_object(parsed))
+                        _add(index, _objects(parsed), line=number, offset=offset, num_bytes=len(line), is_list=not _is_object(parsed))
                 offset += len(line)
+                advance(len(line))
     index.entries.sort(key=lambda entry: (entry.rank, entry.created_at))
     return index
 
 
-def _add(index: Index, objects: list[Json], *, line: int, offset: int, is_list: bool) -> None:
+def _add(index: Index, objects: list[Json], *, line: int, offset: int, num_bytes: int, is_list: bool) -> None:
     for item, obj in enumerate(objects):
         created_at = obj.get("created_at")
         rank = _RANKS.get(str(obj.get("object")), max(_RANKS.values()))
-        index.entries.append(Entry(rank, created_at if isinstance(created_at, int) else 0, line, offset, item if is_list else None))
+        created_at = created_at if isinstance(created_at, int) else 0
+        index.entries.append(Entry(rank, created_at, line, offset, num_bytes // len(objects), item if is_list else None))
 
 
 def _parsed(text: bytes) -> object | None:
@@ -174,14 +235,14 @@ def _objects(value: Any) -> list[Json]:
     return found[::-1] if is_newest_first else found
 
 
-async def _batches(client: httpx.AsyncClient, path: Path, index: Index) -> AsyncGenerator[list[tuple[Entry, Json]]]:
+async def _batches(client: httpx.AsyncClient, path: Path, index: Index, advance: Advance) -> AsyncGenerator[list[tuple[Entry, Json]]]:
     batch: list[tuple[Entry, Json]] = []
     num_characters, rank = 0, -1
     with path.open("rb") as file:
         for entry in index.entries:
             obj = _read(file, index, entry)
             if obj.get("object") == "file":
-                obj = await _with_content(client, path, obj)
+                obj = await _with_content(client, path, obj, advance)
             size = len(json.dumps(obj))
             if batch and (len(batch) == MAX_OBJECTS or num_characters + size > MAX_CHARACTERS or entry.rank != rank):
                 yield batch
@@ -199,20 +260,20 @@ def _read(file: Any, index: Index, entry: Entry) -> Json:
     return _objects(json.loads(file.readline()))[entry.item or 0]
 
 
-async def _with_content(client: httpx.AsyncClient, path: Path, obj: Json) -> Json:
+async def _with_content(client: httpx.AsyncClient, path: Path, obj: Json, advance: Advance) -> Json:
     """The file as the server takes it: with the blob that its content went into, if there is a content."""
     found = find_content(path, str(obj.get("id")), str(obj.get("filename")))
     kept = {name: value for name, value in obj.items() if name != "digest"}
     if found is None:
         return kept
-    response = await client.post("/admin/contents", content=_chunks(found), timeout=None)
+    response = await client.post("/admin/contents", content=_chunks(found, advance), timeout=None)
     await _check(response)
     return kept | response.json()
 
 
 def find_content(path: Path, file_id: str, filename: str) -> Path | None:
     """By the file's id, with any ending, or by its name; in NAME.files or in files, beside the export."""
-    for folder in (contents_beside(path), path.with_name("files")):
+    for folder in _content_folders(path):
         if not folder.is_dir():
             continue
         wanted = [each for each in folder.iterdir() if each.is_file() and (each.name in (file_id, filename) or each.stem == file_id)]
@@ -221,13 +282,42 @@ def find_content(path: Path, file_id: str, filename: str) -> Path | None:
     return None
 
 
-async def _chunks(path: Path) -> AsyncGenerator[bytes]:
+def _content_folders(path: Path) -> tuple[Path, ...]:
+    return (contents_beside(path), path.with_name("files"))
+
+
+def _size_of_contents(path: Path) -> int:
+    return sum(each.stat().st_size for folder in _content_folders(path) if folder.is_dir() for each in folder.iterdir() if each.is_file())
+
+
+async def _chunks(path: Path, advance: Advance) -> AsyncGenerator[bytes]:
     with path.open("rb") as file:
         while chunk := file.read(CHUNK_BYTES):
             yield chunk
+            advance(len(chunk))
+
+
+async def lines_of(response: httpx.Response) -> AsyncGenerator[str]:
+    """As `response.aiter_lines`, which also ends lines at characters that may stand in JSON (U+0085, U+2028, U+2029)."""
+    rest = ""
+    async for text in response.aiter_text():
+        *lines, rest = (rest + text).split("\n")
+        for line in lines:
+            yield line
+    if rest:
+        yield rest
 
 
 async def _check(response: httpx.Response) -> None:
     if response.is_error:
         await response.aread()
-        raise OfflineAssistantsError(response.json()["error"]["message"])
+        raise OfflineAssistantsError(reason_of(response))
+
+
+def reason_of(response: httpx.Response) -> str:
+    """Why the server refused, in its own words; where it has none (something else answers, or it broke), what it sent."""
+    try:
+        return str(response.json()["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        sent = " ".join(response.text.split())[:200]
+        return f"The server answered {response.status_code} {response.reason_phrase}{f': {sent}' if sent else ''}. Its log says more."

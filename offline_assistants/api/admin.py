@@ -25,6 +25,8 @@ class Admin:
     keys: KeyRing
     store: DuckDBStore
     parts: Parts
+    address: str | None = None
+    """Of the page, as a browser on this machine finds it; None where only this socket is served."""
 
 
 def _admin(request: Request) -> Admin:
@@ -40,6 +42,11 @@ router = APIRouter(prefix="/admin", include_in_schema=False, dependencies=[Depen
 class CreateKey(Shape):
     project: ProjectName = DEFAULT_PROJECT
     name: str | None = None
+
+
+@router.get("/address")
+async def show_address(admin: AdminDep) -> dict[str, str | None]:
+    return {"url": admin.address}
 
 
 @router.get("/keys")

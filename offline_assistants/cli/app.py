@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 
 import httpx
 import typer
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+from pydantic_settings import SettingsError
 
 from offline_assistants import __version__
 from offline_assistants.cli.bench import measure_model
@@ -25,7 +28,9 @@ from offline_assistants.cli.vector_stores import vector_stores
 from offline_assistants.errors import OfflineAssistantsError
 from offline_assistants.settings import Settings
 
-EXIT_CODES = "Exit codes: 0 done, 1 not done (stderr says why in one sentence), 2 not understood, 3 doctor: with remarks, 130 interrupted."
+PREFIX = str(Settings.model_config.get("env_prefix", ""))
+EXAMPLES = ("serve", "chat -f lease.pdf 'When does the lease end?'", "models list", "doctor")
+EXIT_CODES = "Exit codes: 0 done, 1 not done, or only in part (stderr says why), 2 not understood, 3 doctor: with remarks, 130 interrupted."
 
 
 def main() -> None:
@@ -41,7 +46,21 @@ def main() -> None:
     except OSError as error:  # of this machine's files: whatever could be made clearer was
         give_up(f"{error.filename or 'A file'} cannot be used: {error.strerror or error}.")
     except ValidationError as error:
-        give_up("; ".join(f"--{'-'.join(str(part).replace('_', '-') for part in each['loc'])}: {each['msg']}" for each in error.errors()))
+        give_up("; ".join(f"{_named(each)}: {each['msg']}" for each in error.errors()))
+    except SettingsError as error:  # a list that is no JSON
+        give_up(f'{_variable_of(error)} cannot be read: it has to be JSON, such as \'["a", "b"]\'.')
+
+
+def _named(error: ErrorDetails) -> str:
+    """A setting, as whoever set it to a wrong value called it."""
+    name = "_".join(str(part) for part in error["loc"])
+    variable = f"{PREFIX}{name.upper()}"
+    return variable if os.environ.get(variable) == error["input"] else f"--{name.replace('_', '-')}"
+
+
+def _variable_of(error: SettingsError) -> str:
+    found = next((name for name in Settings.model_fields if f'"{name}"' in str(error)), None)
+    return f"{PREFIX}{found.upper()}" if found else str(error)
 
 
 def build_app() -> typer.Typer:
@@ -49,7 +68,7 @@ def build_app() -> typer.Typer:
     app = typer.Typer(
         name="offline-assistants",
         help="The Assistants API on your own machine.",
-        epilog=EXIT_CODES,
+        epilog=f"{examples(*EXAMPLES)}\n\n{EXIT_CODES}",
         no_args_is_help=True,
         context_settings={"help_option_names": ["-h", "--help"]},
         pretty_exceptions_enable=False,

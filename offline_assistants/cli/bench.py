@@ -15,6 +15,7 @@ import typer
 from offline_assistants.cli.connection import answered, client_of_server, default_model
 from offline_assistants.cli.terminal import AsJson, show_json, show_table, status
 from offline_assistants.errors import OfflineAssistantsError
+from offline_assistants.transfer import lines_of
 
 NUM_ANSWERS = 4
 READING = "The ferry leaves the harbour at nine and comes back before dark, unless the wind is too strong. " * 40
@@ -55,14 +56,14 @@ def measure_model(
 async def _measure(model: str | None, max_tokens: int) -> tuple[str, list[Figure]]:
     async with client_of_server(is_working=True) as client:
         name = model or await default_model(client)
-        with status(f"loading {name}") as says:
+        with status(f"1 of 4: loading {name}") as says:
             loading = await _time(client, name, "Hello", 8)
-            says("reading")
+            says("2 of 4: reading")
             # What comes first differs, so that nothing of it was computed before.
             reading = await _time(client, name, f"{time.time_ns()} {READING}", 8)
-            says("writing")
+            says("3 of 4: writing")
             writing = await _time(client, name, WRITING, max_tokens)
-            says(f"writing {NUM_ANSWERS} answers side by side")
+            says(f"4 of 4: writing {NUM_ANSWERS} answers side by side")
             began = time.perf_counter()
             beside = await asyncio.gather(*(_time(client, name, f"{number}. {WRITING}", max_tokens) for number in range(NUM_ANSWERS)))
             took_s = time.perf_counter() - began
@@ -92,7 +93,7 @@ async def _chunks(client: httpx.AsyncClient, model: str, prompt: str, max_tokens
         if response.is_error:
             await response.aread()
             answered(response)
-        async for line in response.aiter_lines():
+        async for line in lines_of(response):
             if line.startswith("data: ") and not line.endswith("[DONE]"):
                 chunk: dict[str, Any] = json.loads(line[6:])
                 if "error" in chunk:

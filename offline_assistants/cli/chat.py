@@ -21,6 +21,7 @@ from offline_assistants.cli.documents import add_documents, check_readable
 from offline_assistants.cli.terminal import remark, status
 from offline_assistants.errors import OfflineAssistantsError
 from offline_assistants.settings import Settings
+from offline_assistants.transfer import lines_of
 
 ACTIVE = ("queued", "in_progress", "requires_action", "cancelling")
 OVER = ("thread.run.completed", "thread.run.incomplete", "thread.run.failed", "thread.run.expired", "thread.run.cancelled")
@@ -73,7 +74,7 @@ def chat(
 ) -> None:
     """Talk with a model. What is piped in belongs to the message; the answer alone goes to stdout, all else to stderr.
 
-    On a terminal, Ctrl-C stops an answer; Ctrl-D ends the chat.
+    On a terminal, Ctrl-C stops an answer; Ctrl-D ends the chat. Exit code 1 also when the run failed, expired, or was cancelled elsewhere.
     """
     piped = "" if sys.stdin.isatty() else sys.stdin.read()
     first = "\n\n".join(part for part in (message, piped.strip()) if part)
@@ -246,7 +247,7 @@ async def _events(client: httpx.AsyncClient, path: str, body: dict[str, Any]) ->
             await response.aread()
             answered(response)
         event = ""
-        async for line in response.aiter_lines():
+        async for line in lines_of(response):
             if line.startswith("event: "):
                 event = line[7:]
             elif line.startswith("data: ") and event != "done":

@@ -25,7 +25,7 @@ class ChatView:
         self._waits = waits
 
     async def show(self, event: str, data: dict[str, Any]) -> None:
-        """Raises OfflineAssistantsError with the reason when the run failed."""
+        """Raises OfflineAssistantsError with the reason when the run failed, expired or was cancelled elsewhere."""
         match event:
             case "thread.message.delta":
                 self._waits("")
@@ -44,6 +44,8 @@ class ChatView:
             case "thread.run.failed" | "thread.run.expired" | "error":
                 error: dict[str, Any] = data.get("last_error") or data.get("error") or data
                 raise OfflineAssistantsError(str(error.get("message") or "The run expired."))
+            case "thread.run.cancelled":  # whoever stops this command reads no further
+                raise OfflineAssistantsError("The run was cancelled by somebody else. What was said is kept; `chat -c` goes on.")
             case "thread.run.incomplete":
                 remark("(cut off: the answer reached its limit; --max-tokens allows more, -c goes on)")
             case _:

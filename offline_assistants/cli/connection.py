@@ -11,6 +11,7 @@ import httpx
 
 from offline_assistants.errors import OfflineAssistantsError
 from offline_assistants.settings import Settings
+from offline_assistants.transfer import reason_of
 
 
 async def ask(method: str, path: str, sent: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -19,10 +20,13 @@ async def ask(method: str, path: str, sent: dict[str, Any] | None = None) -> dic
 
 
 def answered(response: httpx.Response) -> dict[str, Any]:
-    body = response.json()
+    """What the server says. Raises OfflineAssistantsError when it refused, or did not speak JSON."""
     if response.is_error:
-        raise OfflineAssistantsError(body["error"]["message"])
-    return body
+        raise OfflineAssistantsError(reason_of(response))
+    try:
+        return response.json()
+    except ValueError as error:
+        raise OfflineAssistantsError(reason_of(response)) from error
 
 
 def running_server() -> bool:
@@ -61,15 +65,16 @@ async def client_of_server(*, is_working: bool = False) -> AsyncGenerator[httpx.
         yield client
 
 
-async def listed(client: httpx.AsyncClient, path: str) -> AsyncGenerator[dict[str, Any]]:
+async def listed(client: httpx.AsyncClient, path: str, **query: str) -> AsyncGenerator[dict[str, Any]]:
     """Every object of a list, page by page."""
-    page = answered(await client.get(path, params={"limit": 100, "order": "asc"}))
+    asked: dict[str, str | int] = {"limit": 100, "order": "asc", **query}
+    page = answered(await client.get(path, params=asked))
     while True:
         for each in page["data"]:
             yield each
         if not page["has_more"]:
             return
-        page = answered(await client.get(path, params={"limit": 100, "order": "asc", "after": page["last_id"]}))
+        page = answered(await client.get(path, params={**asked, "after": page["last_id"]}))
 
 
 async def default_model(client: httpx.AsyncClient) -> str:

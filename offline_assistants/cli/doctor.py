@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from offline_assistants.cli.terminal import EXIT_ERROR, EXIT_WARNINGS, AsJson, console, show_json
+from offline_assistants.cli.terminal import EXIT_WARNINGS, AsJson, console, give_up, show_json, status
 from offline_assistants.settings import Settings
 
 if TYPE_CHECKING:
@@ -28,15 +28,18 @@ def examine(
     Exit code 0: all is well. 3: something that can be done without is missing. 1: something is broken.
     """
     found: list[Finding] = []
-    for finding in _findings(quick=quick):
-        found.append(finding)
-        if not as_json:
-            _show(finding)
+    with status("examining this machine"):
+        for finding in _findings(quick=quick):
+            found.append(finding)
+            if not as_json:
+                _show(finding)
     if as_json:
         show_json([asdict(finding) for finding in found])
-    levels = {finding.level for finding in found}
-    if levels != {"ok"}:
-        raise SystemExit(EXIT_ERROR if "fail" in levels else EXIT_WARNINGS)
+    broken = [finding.name for finding in found if finding.level == "fail"]
+    if broken:
+        give_up(f"This is broken: {', '.join(dict.fromkeys(broken))}. What mends it stands above.")
+    if any(finding.level == "warn" for finding in found):
+        raise SystemExit(EXIT_WARNINGS)
 
 
 def _findings(*, quick: bool) -> Iterator[Finding]:

@@ -11,7 +11,11 @@ import typer
 from offline_assistants.cli.connection import ask
 from offline_assistants.cli.terminal import AsJson, date, examples, of_server, remark, say, show_json, show_table
 
-keys = typer.Typer(help="The keys that clients show. Required where other machines can reach the server.", no_args_is_help=True)
+keys = typer.Typer(
+    help="The keys that clients show. Required where other machines can reach the server.",
+    epilog=examples("keys create --project team-a --name laptop", "keys list"),
+    no_args_is_help=True,
+)
 
 
 @keys.command("create", epilog=examples("keys create", "keys create --project team-a --name laptop"))

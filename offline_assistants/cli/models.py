@@ -11,7 +11,7 @@ import typer
 
 from offline_assistants.catalog import Catalog
 from offline_assistants.cli.connection import ask
-from offline_assistants.cli.terminal import AsJson, examples, of_server, progress, say, show_json, show_table, size
+from offline_assistants.cli.terminal import AsJson, complain, examples, of_server, progress, say, show_json, show_table, size
 from offline_assistants.domain.models import ModelFile
 from offline_assistants.engine.tunings import Tunings
 from offline_assistants.errors import ModelNotFound, OfflineAssistantsError
@@ -19,7 +19,11 @@ from offline_assistants.machine import free_memory
 from offline_assistants.model_import import Digests, bring_in, find_incoming, sha256_of
 from offline_assistants.settings import Settings
 
-models = typer.Typer(help="The models on this machine.", no_args_is_help=True)
+models = typer.Typer(
+    help="The models on this machine.",
+    epilog=examples("models list", "models import ~/.ollama/models", "models show gpt-4o"),
+    no_args_is_help=True,
+)
 ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="As `models list` shows it.")]
 
 
@@ -140,7 +144,10 @@ def verify_models(
         show_json(rows)
     else:
         show_table(("model", "state", "sha256"), ([row["id"], row["state"], row["sha256"]] for row in rows))
-    if any(row["state"] not in ("ok", "remembered") for row in rows):
+    wrong = [row for row in rows if row["state"] not in ("ok", "remembered")]
+    for row in wrong:
+        complain(f"{row['id']}: {row['state']}")
+    if wrong:
         raise SystemExit(1)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Optional
@@ -13,12 +14,22 @@ import typer
 
 from offline_assistants.cli.connection import answered, ask, client_of_server, listed
 from offline_assistants.cli.documents import add_documents, check_readable, save_content, upload
-from offline_assistants.cli.terminal import AsJson, date, examples, of_server, say, show_json, show_table, size
+from offline_assistants.cli.terminal import AlwaysJson, AsJson, date, examples, of_server, say, show_json, show_table, size, status
 from offline_assistants.cli.vector_stores import vector_stores
 
-assistants = typer.Typer(help="The assistants: a model with instructions and tools.", no_args_is_help=True)
-threads = typer.Typer(help="The threads and their messages.", no_args_is_help=True)
-files = typer.Typer(help="The files that were uploaded or made.", no_args_is_help=True)
+assistants = typer.Typer(
+    help="The assistants: a model with instructions and tools.",
+    epilog=examples("assistants list", "assistants create -m qwen3-4b --name Clerk --tool file_search", "assistants export > assistants.jsonl"),
+    no_args_is_help=True,
+)
+threads = typer.Typer(
+    help="The threads and their messages.",
+    epilog=examples("threads list", "threads export thread_abc > lease.md", "threads delete thread_abc"),
+    no_args_is_help=True,
+)
+files = typer.Typer(
+    help="The files that were uploaded or made.", epilog=examples("files create lease.pdf", "files export file-abc chart.png"), no_args_is_help=True
+)
 Id = Annotated[str, typer.Argument(metavar="ID", help="As `list` shows it.")]
 
 
@@ -67,7 +78,8 @@ def _list_command(kind: Kind) -> Any:
 
 async def _all(path: str) -> list[dict[str, Any]]:
     async with client_of_server() as client:
-        return [each async for each in listed(client, path)]
+        with status("reading the list"):
+            return [each async for each in listed(client, path)]
 
 
 def _cell(found: dict[str, Any], column: str) -> str:
@@ -80,7 +92,8 @@ def _cell(found: dict[str, Any], column: str) -> str:
 
 
 def _show_command(kind: Kind) -> Any:
-    def show_object(object_id: Id) -> None:
+    def show_object(object_id: Id, *, as_json: AlwaysJson = True) -> None:
+        del as_json  # so that it may be said here as everywhere
         show_json(asyncio.run(ask("GET", f"{kind.path}/{quote(object_id, safe='')}")))
 
     show_object.__doc__ = f"Show one of the {kind.name.replace('-', ' ')} as the API gives it, in JSON."
@@ -196,6 +209,26 @@ def export_file(file_id: Id, path: Annotated[Path, typer.Argument(help="Where it
 
     asyncio.run(run())
     say(f"{path}")
+
+
+@assistants.command("export", epilog=examples("assistants export > assistants.jsonl", "assistants export asst_abc --json > clerk.jsonl", "import clerk.jsonl"))
+@of_server
+def export_assistants(
+    assistant_ids: Annotated[Optional[list[str]], typer.Argument(metavar="[ID]...", help="Default: all.")] = None,  # noqa: UP045 typer reads this form
+    *,
+    as_json: AlwaysJson = True,
+) -> None:
+    """Write assistants to stdout, one JSON object a line, for `import`. Files and vector stores that they name have exports of their own."""
+    del as_json
+    for each in asyncio.run(_assistants(assistant_ids or [])):
+        sys.stdout.write(f"{json.dumps(each, ensure_ascii=False)}\n")
+
+
+async def _assistants(assistant_ids: list[str]) -> list[dict[str, Any]]:
+    async with client_of_server() as client:
+        if not assistant_ids:
+            return [each async for each in listed(client, "/v1/assistants")]
+        return [answered(await client.get(f"/v1/assistants/{quote(each, safe='')}")) for each in assistant_ids]
 
 
 @threads.command("export", epilog=examples("threads export thread_abc > lease.md", "threads export thread_abc --json > lease.json"))

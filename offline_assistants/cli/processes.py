@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import webbrowser
 from typing import Any
 
@@ -32,12 +31,8 @@ def _leaves(seconds: float | None) -> str:
 
 def open_page() -> None:
     """Open the page of the running server in a browser."""
-    settings = Settings()
-    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104 an address to compare with
-    url = f"http://{f'[{host}]' if ':' in host else host}:{settings.port}/"
-    try:
-        socket.create_connection((host, settings.port), timeout=5).close()
-    except OSError as error:
-        raise OfflineAssistantsError(f"No server answers at {url}. Start one: offline-assistants serve") from error
+    url = asyncio.run(ask("GET", "/admin/address"))["url"] if running_server() else None
+    if url is None:
+        raise OfflineAssistantsError(f"No server of {Settings().data_dir} runs. Start one: offline-assistants serve")
     say(url)
     webbrowser.open(url)

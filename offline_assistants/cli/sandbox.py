@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import aclosing, suppress
+from glob import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from rich.text import Text
 
-from offline_assistants.cli.terminal import console, examples, of_server, say
+from offline_assistants.cli.terminal import AsJson, console, examples, of_server, progress, say, show_json
 from offline_assistants.errors import OfflineAssistantsError
 from offline_assistants.settings import Settings
 
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 # Heavy parts are imported where they are used: --help and completion shall not wait for them.
 
 _T = TypeVar("_T")
-sandbox = typer.Typer(help="What code_interpreter runs in.", no_args_is_help=True)
+LOOK_EVERY_S = 0.2
+sandbox = typer.Typer(help="What code_interpreter runs in.", epilog=examples("sandbox check", "sandbox build"), no_args_is_help=True)
 
 
 @sandbox.command("build", epilog=examples("sandbox build", "sandbox build --prune"))
@@ -56,11 +58,15 @@ def build_sandbox(prune: Annotated[bool, typer.Option("--prune", help="Also remo
 
 
 @sandbox.command("export", epilog=examples("sandbox export sandbox.tar"))
+@of_server
 def export_sandbox(file: Annotated[Path, typer.Argument(help="The archive to write; about 1 GB.")]) -> None:
     """Write the image to a file, for a machine that cannot build it."""
     from offline_assistants.code_interpreter.image import export_image
 
-    tag = asyncio.run(_with_engine(lambda engine: export_image(file, engine=engine)))
+    async def export(engine: DockerEngine) -> str:
+        return await _watched(export_image(file, engine=engine), f"writing {file.name}", 0, lambda: _written(file))
+
+    tag = asyncio.run(_with_engine(export))
     console.print(f"{file} holds {tag}, {file.stat().st_size / 1e6:.0f} MB.", highlight=False, soft_wrap=True)
 
 
@@ -71,8 +77,47 @@ def import_sandbox(file: Annotated[Path, typer.Argument(help="What `sandbox expo
     from offline_assistants.code_interpreter.image_delivery import import_where_it_is_used
 
     name, images = Settings().sandbox_engine, Settings().sandbox_images
-    tag = asyncio.run(_with_engine(lambda engine: import_where_it_is_used(file, engine_name=name, engine=engine, images=images)))
+    num_bytes = file.stat().st_size if file.is_file() else 0
+
+    async def take(engine: DockerEngine) -> str:
+        taking = import_where_it_is_used(file, engine_name=name, engine=engine, images=images)
+        return await _watched(taking, f"reading {file.name}", num_bytes, lambda: _position(file))
+
+    tag = asyncio.run(_with_engine(take))
     console.print(f"The sandbox image is ready: {tag}", highlight=False)
+
+
+async def _watched(work: Coroutine[Any, Any, _T], what: str, total: int, so_far: Callable[[], int]) -> _T:
+    """Shows how far `work` is, by asking now and then how many bytes are done."""
+    working, shown = asyncio.create_task(work), 0
+    with progress(what, total) as advance:
+        try:
+            while not working.done():
+                await asyncio.wait((working,), timeout=LOOK_EVERY_S)
+                now = so_far()
+                advance(now - shown)
+                shown = now
+        finally:
+            working.cancel()  # does nothing to what is done
+            await asyncio.wait((working,))
+    return working.result()
+
+
+def _written(file: Path) -> int:
+    """How much of the archive is there: under a name of its own until it is whole."""
+    with suppress(OSError):  # it got its name meanwhile
+        return sum(each.stat().st_size for each in file.parent.glob(f".{escape(file.name)}.*.part"))
+    return 0
+
+
+def _position(file: Path) -> int:
+    """How far this process has read a file, as Linux tells it."""
+    with suppress(OSError):
+        for descriptor in Path("/proc/self/fd").iterdir():
+            with suppress(OSError):  # it was closed meanwhile
+                if descriptor.samefile(file):
+                    return int((Path("/proc/self/fdinfo") / descriptor.name).read_text("ascii").split()[1])
+    return 0
 
 
 async def _with_engine(work: Callable[[DockerEngine], Awaitable[_T]]) -> _T:
@@ -85,25 +130,41 @@ async def _with_engine(work: Callable[[DockerEngine], Awaitable[_T]]) -> _T:
         await engine.close()
 
 
-@sandbox.command("check", epilog=examples("sandbox check", "sandbox check --full"))
+@sandbox.command("check", epilog=examples("sandbox check", "sandbox check --full", "sandbox check --json | jq .is_safe"))
 @of_server
-def check_sandbox(full: Annotated[bool, typer.Option("--full", help="Also attack it in every way known; takes a minute or two.")] = False) -> None:
+def check_sandbox(
+    full: Annotated[bool, typer.Option("--full", help="Also attack it in every way known; takes a minute or two.")] = False, *, as_json: AsJson = False
+) -> None:
     """Run code that tries each wall of the sandbox. Exit code 1 when code_interpreter is unavailable or a wall that matters does not hold."""
-    broken = asyncio.run(_check_sandbox(is_thorough=full))
+    found: list[Finding] = []
+
+    def tell(finding: Finding) -> None:
+        found.append(finding)
+        if not as_json:
+            console.print(_line(finding), highlight=False, soft_wrap=True)
+
+    def describe(line: str) -> None:
+        if not as_json:
+            say(line)
+
+    runs_in = asyncio.run(_check_sandbox(describe, tell, is_thorough=full))
+    broken = sum(finding.check.is_vital and not finding.holds for finding in found)
+    if as_json:
+        show_json({"runs_in": runs_in, "is_safe": not broken, "checks": [_wire(finding) for finding in found]})
     if broken:
         raise OfflineAssistantsError(f"code_interpreter is not safe here: {broken} of the walls that matter do not hold.")
-    console.print("code_interpreter is available, and every wall that matters holds.", highlight=False)
+    describe("code_interpreter is available, and every wall that matters holds.")
 
 
-async def _check_sandbox(*, is_thorough: bool) -> int:
-    """Print a line for each check; how many that matter do not hold."""
+async def _check_sandbox(describe: Callable[[str], None], tell: Callable[[Finding], None], *, is_thorough: bool) -> str:
+    """What code runs in. `tell` gets each finding as it is made. Raises OfflineAssistantsError where code does not run."""
     from offline_assistants.code_interpreter.attacks import ATTACKS, ISOLATION
     from offline_assistants.code_interpreter.backend import SandboxLimits
     from offline_assistants.code_interpreter.backend_choice import choose_backend
     from offline_assistants.code_interpreter.self_check import run_checks
     from offline_assistants.code_interpreter.session_sandbox import SessionSandbox
 
-    settings, num_broken = Settings(), 0
+    settings = Settings()
     backend = choose_backend(
         settings.sandbox_engine,
         f"sandbox-check-{os.getpid()}",
@@ -116,12 +177,17 @@ async def _check_sandbox(*, is_thorough: bool) -> int:
         missing = await checked.check()
         if missing is not None:
             raise OfflineAssistantsError(missing)
-        say(f"Code runs in {await checked.description()}.")
+        runs_in = await checked.description()
+        describe(f"Code runs in {runs_in}.")
         async with aclosing(run_checks(checked, ATTACKS if is_thorough else ISOLATION, is_thorough=is_thorough)) as findings:
             async for finding in findings:
-                console.print(_line(finding), highlight=False, soft_wrap=True)
-                num_broken += finding.check.is_vital and not finding.holds
-    return num_broken
+                tell(finding)
+    return runs_in
+
+
+def _wire(finding: Finding) -> dict[str, Any]:
+    check = finding.check
+    return {"name": check.name, "holds": finding.holds, "is_vital": check.is_vital, "consequence": check.consequence, "failures": list(finding.failures)}
 
 
 def _line(finding: Finding) -> Text:

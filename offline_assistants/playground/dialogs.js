@@ -14,10 +14,13 @@ const KINDS = { address: Address, code: Code, confirm: Confirm, function: Functi
 const LABELS = { address: "An address outside", code: "The thread as code", function: "Function", key: "API key", network: "Network", shortcuts: "Keyboard", source: "Source", threads: "Threads" };
 const WIDE = new Set(["code", "function", "source"]);
 
-export function Dialogs() {
-  const dialog = use((s) => s.dialog);
+export const Dialogs = () => html`<${Dialog} place="dialog" /><${Dialog} place="keyDialog" />`;
+
+/** `place`: in the state. */
+function Dialog({ place }) {
+  const dialog = use((s) => s[place]);
   const box = useRef();
-  const close = () => set((s) => (s.dialog === dialog ? { dialog: null } : null));
+  const close = () => set((s) => (s[place] === dialog ? { [place]: null } : null));
   useEffect(() => {
     if (dialog && !box.current.open) box.current.showModal();
   }, [dialog]);
@@ -107,7 +110,10 @@ function Address({ address, onClose }) {
 }
 
 function Shortcuts() {
-  return html`<h2>Keyboard</h2><dl class="shortcuts">${SHORTCUTS.map(([keys, what]) => html`<div><dt>${keys.split(" ").map((each) => html`<kbd>${each}</kbd>`)}</dt><dd>${what}</dd></div>`)}</dl>`;
+  const hasLetterKeys = use((s) => s.hasLetterKeys);
+  return html`<h2>Keyboard</h2><dl class="shortcuts">${SHORTCUTS.map(([keys, what]) => html`<div><dt>${keys.split(" ").map((each) => html`<kbd>${each}</kbd>`)}</dt><dd>${what}</dd></div>`)}</dl>
+    <label class="row switch"><span class="grow">The keys <kbd>/</kbd> and <kbd>?</kbd>, which some ways of typing press by accident</span>
+      <input type="checkbox" role="switch" checked=${hasLetterKeys} onChange=${(event) => set({ hasLetterKeys: event.target.checked })} /></label>`;
 }
 
 function Function({ definition, onClose }) {

@@ -37,11 +37,11 @@ export function listen() {
 }
 
 function pressed(event) {
-  if (event.defaultPrevented || now().dialog) return;
+  if (event.defaultPrevented || now().dialog || now().keyDialog) return;
   if (event.key === "Escape" && event.target.type === "search" && event.target.value) return; // empties the box
   if (event.altKey && !event.ctrlKey && !event.metaKey && alt(event)) alt(event)();
   else if (event.key === "Escape" && activeRun(now())) stop();
-  else if (isWriting(event.target) || event.ctrlKey || event.metaKey || event.altKey) return;
+  else if (isWriting(event.target) || event.ctrlKey || event.metaKey || event.altKey || !now().hasLetterKeys) return;
   else if (event.key === "/") focusMessage();
   else if (event.key === "?") set({ dialog: { kind: "shortcuts" } });
   else return;

@@ -12,7 +12,7 @@
 //   vendor.js            the libraries, built by scripts/vendor-page; style.css, content.css, icons.js: how it looks
 import { AssistantPanel } from "./assistant_panel.js";
 import { get } from "./api.js";
-import { flush, loadAssistants } from "./assistants.js";
+import { leave, loadAssistants } from "./assistants.js";
 import { Conversation } from "./conversation.js";
 import { Dialogs } from "./dialogs.js";
 import { Icon, IconButton } from "./icons.js";
@@ -101,7 +101,7 @@ async function start() {
   place.replaceChildren();
   render(html`<${Page} />`, place);
   listen();
-  addEventListener("pagehide", flush);
+  addEventListener("pagehide", leave);
   await attempt(() => Promise.all([loadAssistants(), loadThreads()]));
   set({ isReady: true });
   await lookAtNetwork();

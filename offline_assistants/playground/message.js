@@ -3,7 +3,7 @@ import { content } from "./api.js";
 import { download, nameOf, pictureType } from "./files.js";
 import { Icon, IconButton } from "./icons.js";
 import { Markdown, marked } from "./markdown.js";
-import { isBusy as isBusyNow, resend, retry } from "./runs.js";
+import { forgetEdit, isBusy as isBusyNow, resend, retry } from "./runs.js";
 import { attempt, notify, now, set, use } from "./state.js";
 import { showRun } from "./threads.js";
 import { Component, html, useEffect, useRef, useState } from "./vendor.js";
@@ -140,16 +140,16 @@ function Editor({ message }) {
   };
   const pressed = (event) => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) finish();
-    else if (event.key === "Escape") set({ editing: null });
+    else if (event.key === "Escape") forgetEdit(message.id);
     else return;
     event.stopPropagation();
     event.preventDefault();
   };
   return html`<div class="editor" onKeyDown=${pressed}>
-    <textarea aria-label="Edit the message" ref=${box} rows="4">${textOf(message)}</textarea>
+    <textarea aria-label="Edit the message" ref=${box} rows="4">${now().edits[message.id] ?? textOf(message)}</textarea>
     <div class="row">
       <span class="hint grow">${isLast ? "" : "What came after it is deleted."}</span>
-      <button type="button" class="quiet" onClick=${() => set({ editing: null })}>Cancel</button>
+      <button type="button" class="quiet" onClick=${() => forgetEdit(message.id)}>Cancel</button>
       <button type="button" class="primary" disabled=${isBusy} onClick=${finish}>Send again</button>
     </div>
   </div>`;

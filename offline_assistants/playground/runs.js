@@ -60,12 +60,18 @@ export async function retry(message) {
 export async function resend(message, text) {
   const parts = message.content.filter((part) => part.type !== "text");
   const gone = since((each) => each.id === message.id);
+  set((s) => ({ edits: { ...s.edits, [message.id]: text } })); // also when its thread is left before that is known to be sent
   await send(async (threadId) => {
     await addMessage(threadId, text, parts, message.attachments ?? []);
-    set((s) => (s.editing === message.id ? { editing: null } : null));
+    forgetEdit(message.id);
     await removeMessages(threadId, gone);
     await run(threadId);
   });
+}
+
+/** The message is edited no more; what was written is sent, or not wanted. */
+export function forgetEdit(id) {
+  set((s) => ({ edits: Object.fromEntries(Object.entries(s.edits).filter(([each]) => each !== id)), editing: s.editing === id ? null : s.editing }));
 }
 
 /** The messages from the first such one on; none, when there is none such. */

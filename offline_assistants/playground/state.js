@@ -1,6 +1,7 @@
 // All that the page knows, in one object that is replaced and never changed in place; who draws a piece of it is drawn again when that piece changes.
 import { useEffect, useReducer, useRef } from "./vendor.js";
 
+const REMEMBERED = ["theme", "assistantId", "hasLetterKeys"];
 const remembered = JSON.parse(localStorage.getItem("offline-assistants") || "{}");
 
 let state = {
@@ -21,6 +22,7 @@ let state = {
   toolChoice: "auto", // what the next run has to use, as the API says it; a tool that the assistant has no more means nothing
   sending: [], // ids of the threads that something is being sent to; null for one that is not made yet
   editing: null, // id of the message that is being edited
+  edits: {}, // message id -> its new text, until that is sent
   // Right
   runs: {}, // run id -> run
   steps: {}, // run id -> its steps, oldest first
@@ -32,9 +34,11 @@ let state = {
   network: null,
   isOffline: false, // the server does not answer
   dialog: null, // {kind, ...}
+  keyDialog: null, // the same, asks for a key: above whatever is open, because any call may need one
   notice: null, // {text, isError}
   column: "chat", // which column a narrow window shows
   theme: remembered.theme ?? "system",
+  hasLetterKeys: remembered.hasLetterKeys ?? true, // whether / and ? do something
   isReady: false,
 };
 
@@ -47,12 +51,12 @@ export function set(patch) {
   const changed = typeof patch === "function" ? patch(state) : patch;
   if (!changed) return;
   state = { ...state, ...changed };
-  if ("theme" in changed || "assistantId" in changed) remember();
+  if (REMEMBERED.some((name) => name in changed)) remember();
   for (const listener of listeners) listener();
 }
 
 function remember() {
-  localStorage.setItem("offline-assistants", JSON.stringify({ theme: state.theme, assistantId: state.assistantId }));
+  localStorage.setItem("offline-assistants", JSON.stringify(Object.fromEntries(REMEMBERED.map((name) => [name, state[name]]))));
 }
 
 /** The value that `select` takes from the state; the component is drawn again when it is another one. */

@@ -32,6 +32,7 @@ async function load(threadId) {
   const latest = runs.data[0];
   set({
     messages: messages.data.reverse(),
+    editing: messages.data.find((each) => each.id in now().edits)?.id ?? null, // whose new text was not sent
     hasEarlier: messages.has_more,
     runs: Object.fromEntries(runs.data.map((run) => [run.id, run])),
     runId: latest?.id ?? null,

@@ -32,6 +32,11 @@ def chat(server: LiveServer, *arguments: str | Path, stdin: str = "") -> subproc
     return command("chat", *arguments, "--data-dir", server.data_dir, stdin=stdin)
 
 
+def without_waiting(said: str) -> str:
+    """What a command says, without the lines that it says after two seconds, which a busy machine may bring about."""
+    return "".join(line for line in said.splitlines(keepends=True) if not line.startswith("the model reads"))
+
+
 def last_thread(server: LiveServer) -> str:
     return json.loads((server.data_dir / "last_chat.json").read_text())["thread_id"]
 
@@ -45,7 +50,7 @@ def test_the_answer_alone_is_on_stdout_and_what_is_piped_in_belongs_to_the_messa
 
     done = chat(server, "What colour is this?", "-m", "scripted", "-s", "Be brief.", stdin="the sky\n")
 
-    assert (done.returncode, done.stdout, done.stderr) == (0, "It is blue — ja, blau.\n", "")
+    assert (done.returncode, done.stdout, without_waiting(done.stderr)) == (0, "It is blue — ja, blau.\n", "")
     said = engine.chats[0].messages
     assert (said[0].content, said[-1].content) == ("Be brief.", "What colour is this?\n\nthe sky")
 
@@ -136,7 +141,26 @@ def test_a_run_that_fails_says_why(server: LiveServer, engine: ScriptedEngine) -
 
     done = chat(server, "Hello")
 
-    assert (done.returncode, done.stdout, done.stderr) == (1, "", "error: The model ran out of memory.\n")
+    assert (done.returncode, done.stdout, without_waiting(done.stderr)) == (1, "", "error: The model ran out of memory.\n")
+
+
+def test_a_run_that_somebody_else_cancels_says_so(server: LiveServer, engine: ScriptedEngine, client: openai.OpenAI) -> None:
+    engine.will_say("Once upon").then_wait()
+
+    with begin("chat", "Tell me a story", "--data-dir", server.data_dir) as talking:
+        assert talking.stdout
+        assert talking.stdout.read(4) == "Once"
+        [run] = client.beta.threads.runs.list(last_thread(server))
+        client.beta.threads.runs.cancel(run.id, thread_id=run.thread_id)
+        rest, said = talking.communicate(timeout=30)
+
+    assert (talking.returncode, rest.endswith("\n"), "cancelled by somebody else" in said) == (1, True, True), (rest, said)
+
+
+def test_what_ends_lines_elsewhere_is_text_like_any_other(server: LiveServer, engine: ScriptedEngine) -> None:
+    engine.will_say("one\u2028two\x85three")
+
+    assert chat(server, "Hello").stdout == "one\u2028two\x85three\n"
 
 
 @pytest.mark.parametrize(

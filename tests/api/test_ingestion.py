@@ -577,5 +577,6 @@ def test_a_store_that_is_busy_does_not_keep_others_from_being_indexed_anew(clien
     command = [sys.executable, "-m", "offline_assistants", "vector-stores", "reindex", busy, idle.id]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
-    assert (done.returncode, f"{idle.id}: 1 files indexed" in done.stdout, f"{busy}: " in done.stdout) == (1, True, True), done
-    assert "are in progress. Wait until they are done." in done.stdout
+    assert (done.returncode, f"{idle.id}: 1 files indexed" in done.stdout, f"{busy}: " in done.stdout) == (1, True, False), done
+    assert done.stderr.startswith(f"error: {busy}: ")
+    assert "are in progress. Wait until they are done." in done.stderr

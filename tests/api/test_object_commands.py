@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import json
+import socketserver
 import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import openai
@@ -11,7 +17,7 @@ import pytest
 
 from offline_assistants.testing.scripted_engine import ScriptedEngine
 from tests.api.conftest import LiveServer
-from tests.command_line import COMMAND, command
+from tests.command_line import COMMAND, command, on_a_terminal
 
 pytestmark = pytest.mark.timeout(90)
 TEXT = "ä [bold] text\n"
@@ -48,6 +54,101 @@ def test_an_assistant_and_a_thread_are_made_exported_and_deleted(server: LiveSer
     assert (markdown, messages[0]["role"]) == ("## user\n\nWann läuft der Vertrag aus?\n\n", "user")
     assert (deleted.stdout, client.beta.assistants.list().data) == (f"Deleted {assistant_id}.\n", [])
     assert [thread["id"] for thread in json.loads(command("threads", "list", "--json", *at).stdout)] == [thread_id]
+
+
+def test_assistants_and_vector_stores_move_to_another_server(server: LiveServer, client: openai.OpenAI, note: Path, tmp_path: Path) -> None:
+    here, there = ("--data-dir", server.data_dir), ("--data-dir", tmp_path / "other")
+    store_id = command("vector-stores", "create", "mine", note, *here).stdout.strip()
+    clerk, other = (client.beta.assistants.create(model="scripted", name=name) for name in ("Bürokraft\u2028", "Other"))
+    resources = {"file_search": {"vector_store_ids": [store_id]}}
+    client.beta.assistants.update(clerk.id, tools=[{"type": "file_search"}], tool_resources=resources)
+
+    told = command("vector-stores", "export", store_id, tmp_path / "out", *here)
+    (tmp_path / "clerk.jsonl").write_text(command("assistants", "export", clerk.id, "--json", *here).stdout)
+    taken = [command("import", path, *there) for path in (tmp_path / "out", tmp_path / "clerk.jsonl")]
+
+    assert (told.returncode, told.stdout.partition(": ")[2]) == (0, "1 file, 1 vector_store, 1 vector_store.file\n")
+    assert [each.stdout for each in taken] == ["3 imported, 0 already there, 0 refused\n", "1 imported, 0 already there, 0 refused\n"]
+    [moved] = json.loads(command("assistants", "list", "--json", *there).stdout)
+    assert (moved["id"], moved["name"], moved["tool_resources"]) == (clerk.id, "Bürokraft\u2028", resources)
+    assert [each["filename"] for each in json.loads(command("files", "list", "--json", *there).stdout)] == [note.name]
+    assert len(command("assistants", "export", *here).stdout.split("\n")) == 3, other
+
+
+@pytest.mark.parametrize("kind", ["assistants", "threads", "files", "vector-stores"])
+def test_what_is_shown_can_be_asked_for_as_json(server: LiveServer, client: openai.OpenAI, note: Path, kind: str) -> None:
+    at = ("--data-dir", server.data_dir)
+    made = {"assistants": ("-m", "scripted"), "threads": (), "files": (note,), "vector-stores": ("mine",)}[kind]
+    object_id = command(kind, "create", *made, *at).stdout.strip()
+
+    shown = [json.loads(command(kind, "show", object_id, *asked, *at).stdout)["id"] for asked in (("--json",), ())]
+
+    assert shown == [object_id, object_id]
+
+
+# ── How far it is ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_what_goes_out_and_in_shows_how_far_it_is(server: LiveServer, client: openai.OpenAI, note: Path, tmp_path: Path) -> None:
+    at = ("--data-dir", server.data_dir)
+    command("files", "create", note, *at)
+
+    out, shown_out = on_a_terminal("export", tmp_path / "all.jsonl", *at)
+    back, shown_in = on_a_terminal("import", tmp_path / "all.jsonl", *at)
+
+    assert (out, "writing objects" in shown_out, "writing contents" in shown_out) == (0, True, True), shown_out
+    assert (back, "importing" in shown_in, "1 already there" in shown_in) == (0, True, True), shown_in
+
+
+@contextmanager
+def something_that_answers(folder: Path, *pieces: str, status: int = 200, after_s: float = 0) -> Iterator[Path]:
+    """A data directory on whose socket something speaks HTTP that is no server of ours; between `pieces` it takes its time."""
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status if "/v1/models" not in self.path else 200)
+            self.end_headers()
+            for piece in pieces:
+                self.wfile.write(piece.encode())
+                time.sleep(after_s)
+
+        def address_string(self) -> str:
+            return "socket"
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 as the class has it
+            pass
+
+    with socketserver.ThreadingUnixStreamServer(str(folder / "admin.sock"), Answer) as listening:
+        thread = threading.Thread(target=listening.serve_forever, daemon=True)
+        thread.start()
+        yield folder
+        listening.shutdown()
+        thread.join()
+
+
+def test_where_it_is_no_terminal_lines_say_how_far_it_is(tmp_path: Path) -> None:
+    lines = [json.dumps({"object": "thread", "id": f"thread_{number}"}) + "\n" for number in range(3)]
+
+    with something_that_answers(tmp_path, *lines, after_s=1.2) as place:
+        done = command("export", tmp_path / "all.jsonl", "--data-dir", place)
+
+    assert (done.returncode, done.stdout.endswith(": 3 thread\n"), done.stderr.startswith("writing objects: ")) == (0, True, True), done.stderr
+    assert "objects, " in done.stderr
+
+
+def test_what_cannot_be_measured_says_that_it_is_waited_for(tmp_path: Path) -> None:
+    with something_that_answers(tmp_path, '{"data": [], ', '"has_more": false}', after_s=2.6) as place:
+        done = command("threads", "list", "--data-dir", place)
+
+    assert (done.returncode, done.stdout, done.stderr.startswith("reading the list: ")) == (0, "No threads.\n", True), done.stderr
+
+
+@pytest.mark.parametrize("path", [("threads", "list"), ("export", "/tmp/never.jsonl"), ("models", "list")])
+def test_an_answer_that_is_no_json_is_one_sentence(tmp_path: Path, path: tuple[str, ...]) -> None:
+    with something_that_answers(tmp_path, "<h1>Bad\nGateway</h1>", status=502) as place:
+        done = command(*path, "--data-dir", place)
+
+    assert (done.returncode, "<h1>Bad Gateway</h1>" in done.stderr, "Traceback" in done.stderr, done.stderr.count("\n")) == (1, True, False, 1), done.stderr
 
 
 def test_a_vector_store_is_filled_and_says_which_documents_it_could_not_take(server: LiveServer, client: openai.OpenAI, note: Path, tmp_path: Path) -> None:

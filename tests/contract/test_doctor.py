@@ -15,6 +15,7 @@ from offline_assistants.doctor import checks
 from offline_assistants.doctor.checks import Patient
 from offline_assistants.doctor.egress import remote_addresses
 from offline_assistants.doctor.finding import Finding
+from offline_assistants.model_import import Digests
 from offline_assistants.settings import Settings
 from tests.contract.test_catalog import gguf, write
 
@@ -86,6 +87,16 @@ def test_a_wrong_hash(patient: Patient, tmp_path: Path) -> None:
     [found] = faults(checks.check_embedder(with_catalog(patient, tmp_path, "embedding")))
 
     assert (found.level, "its sha256 is" in found.says, "scripts/setup" in str(found.cure)) == ("fail", True, True)
+
+
+def test_a_model_of_the_user_that_has_changed(patient: Patient) -> None:
+    path = patient.settings.models_path / "small.gguf"
+    Digests(patient.settings.digests_path).keep(path, "0" * 64)
+
+    [found] = [each for each in faults(checks.check_models(Patient.of(patient.settings))) if each.name == "model hash"]
+
+    assert (found.level, "its sha256 is" in found.says) == ("fail", True)
+    assert str(found.cure).startswith("offline-assistants models rm small && offline-assistants models import PATH --name small")
 
 
 def test_no_embedding_model(patient: Patient) -> None:

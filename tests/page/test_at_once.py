@@ -247,3 +247,91 @@ def test_a_quiet_look_at_the_network_asks_for_no_key(ready: Page) -> None:
 
     expect(ready.get_by_label("Instructions")).to_be_visible()
     expect(ready.get_by_role("dialog")).to_have_count(0)
+
+
+def refuse_once(page: Page, url: str) -> None:
+    """The server wants another key, for one call."""
+    page.route(url, lambda route: route.fulfill(status=401, json={"error": {"message": "This key was revoked."}}), times=1)
+
+
+def test_a_key_is_asked_for_above_what_is_open_which_stays_as_it_is(ready: Page, key: str) -> None:
+    ready.get_by_role("region", name="Assistant", exact=True).get_by_role("button", name="Add", exact=True).click()
+    function = ready.get_by_role("dialog", name="Function")
+    function.get_by_label("Definition as JSON").fill('{"name": "weather"}')
+    refuse_once(ready, "**/v1/threads")
+    ready.evaluate("() => import('/playground/api.js').then(({ post }) => void post('/v1/threads', {}))")  # as from a call that was under way
+
+    asking = ready.get_by_role("dialog", name="API key")
+    expect(asking.get_by_text("This key was revoked.")).to_be_visible()
+    asking.get_by_label("API key").fill(f"{key} ")
+    with ready.expect_response(lambda response: response.url.endswith("/v1/threads") and response.status == 200):
+        ready.keyboard.press("Enter")
+
+    expect(asking).to_have_count(0)
+    expect(function.get_by_label("Definition as JSON")).to_have_value('{"name": "weather"}')
+
+
+def test_an_edited_text_that_can_not_be_sent_is_there_when_one_comes_back_to_its_thread(ready: Page, engine: ScriptedEngine, client: openai.OpenAI) -> None:
+    talk(ready, engine, "In A", "A's answer")
+    ready.get_by_role("button", name="New thread").click()
+    talk(ready, engine, "In B", "B's answer")
+    ready.get_by_role("button", name="Edit and send again").click()
+    ready.get_by_label("Edit the message").fill("A long thought")
+
+    request = hold(ready, "**/v1/threads/*/messages", "POST", lambda: ready.keyboard.press("Control+Enter"))
+    thread(ready, "In A").click()
+    answer(ready, "A's answer")
+    request.fulfill(status=500, json={"error": {"message": "The disk is full."}})
+    expect(ready.get_by_text("The disk is full.")).to_be_visible()
+    expect(ready.get_by_label("Edit the message")).to_have_count(0)
+    thread(ready, "In B").click()
+
+    expect(ready.get_by_label("Edit the message")).to_have_value("A long thought")
+    ready.get_by_role("button", name="Cancel").click()
+    thread(ready, "In A").click()
+    answer(ready, "A's answer")
+    thread(ready, "In B").click()
+    answer(ready, "B's answer")
+    expect(ready.get_by_label("Edit the message")).to_have_count(0)
+    assert texts(client, "In B") == ["In B", "B's answer"]
+
+
+def test_what_was_typed_last_is_saved_when_the_page_is_left(ready: Page, client: openai.OpenAI) -> None:
+    first = hold(ready, "**/v1/assistants/*", "POST", lambda: ready.get_by_label("Name").fill("First"))  # under way, and more waits behind it
+    ready.get_by_label("Instructions").fill("What took an hour")
+
+    ready.goto(f"{ready.url}playground/icon.svg")
+    first.abort()
+
+    def saved() -> str | None:
+        [assistant] = client.beta.assistants.list().data
+        return assistant.instructions
+
+    for _ in range(100):
+        if saved() == "What took an hour":
+            break
+        ready.wait_for_timeout(50)
+    assert saved() == "What took an hour"
+
+
+def test_the_keys_of_one_character_can_be_turned_off_for_good(ready: Page) -> None:
+    ready.locator("body").press("?")
+    ready.get_by_role("switch", name="The keys / and ?").uncheck()
+    ready.keyboard.press("Escape")
+    expect(ready.get_by_role("dialog")).to_have_count(0)
+
+    for _ in range(2):  # also after the page is loaded again
+        ready.get_by_role("heading", name="offline-assistants").click()
+        ready.keyboard.press("?")
+        ready.keyboard.press("/")
+        expect(ready.get_by_role("dialog")).to_have_count(0)
+        expect(ready.get_by_label("Message", exact=True)).not_to_be_focused()
+        ready.reload()
+        expect(ready.get_by_label("Instructions")).to_be_visible()
+
+    ready.get_by_role("button", name="Keyboard shortcuts").click()
+    ready.get_by_role("switch", name="The keys / and ?").check()
+    ready.keyboard.press("Escape")
+    expect(ready.get_by_role("dialog")).to_have_count(0)
+    ready.keyboard.press("/")
+    expect(ready.get_by_label("Message", exact=True)).to_be_focused()
