@@ -41,7 +41,7 @@ function pressed(event) {
   if (event.key === "Escape" && event.target.type === "search" && event.target.value) return; // empties the box
   if (event.altKey && !event.ctrlKey && !event.metaKey && alt(event)) alt(event)();
   else if (event.key === "Escape" && activeRun(now())) stop();
-  else if (isWriting(event.target) || event.ctrlKey || event.metaKey || event.altKey || !now().hasLetterKeys) return;
+  else if (isWriting(event.target) || event.ctrlKey || event.metaKey || event.altKey || !now().hasCharacterKeys) return;
   else if (event.key === "/") focusMessage();
   else if (event.key === "?") set({ dialog: { kind: "shortcuts" } });
   else return;

@@ -1,7 +1,7 @@
 // All that the page knows, in one object that is replaced and never changed in place; who draws a piece of it is drawn again when that piece changes.
 import { useEffect, useReducer, useRef } from "./vendor.js";
 
-const REMEMBERED = ["theme", "assistantId", "hasLetterKeys"];
+const REMEMBERED = ["theme", "assistantId", "hasCharacterKeys"];
 const remembered = JSON.parse(localStorage.getItem("offline-assistants") || "{}");
 
 let state = {
@@ -38,7 +38,7 @@ let state = {
   notice: null, // {text, isError}
   column: "chat", // which column a narrow window shows
   theme: remembered.theme ?? "system",
-  hasLetterKeys: remembered.hasLetterKeys ?? true, // whether / and ? do something
+  hasCharacterKeys: remembered.hasCharacterKeys ?? true, // whether / and ? do something
   isReady: false,
 };
 

@@ -20,7 +20,7 @@ from click.testing import CliRunner
 
 from offline_assistants.cli.app import build_app
 from tests.acceptance.server_process import ServerProcess
-from tests.command_line import command
+from tests.command_line import command, on_a_terminal
 from tests.contract.test_catalog import gguf, write
 
 pytestmark = pytest.mark.timeout(90)
@@ -128,6 +128,39 @@ def test_the_doctor_names_each_fault_with_its_cure_and_its_exit_code_says_the_wo
     assert (broken.returncode, "fail disk" in broken.stdout) == (1, True)
 
 
+# ── The sandbox ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("name", ["export", "import"])
+def test_the_image_goes_nowhere_without_an_engine_and_says_so(tmp_path: Path, name: str) -> None:
+    nowhere = {"OFFLINE_ASSISTANTS_DOCKER_HOST": "unix:///nowhere/docker.sock", "OFFLINE_ASSISTANTS_SANDBOX_ENGINE": "docker"}
+
+    done = command("sandbox", name, tmp_path / "image.tar", "--data-dir", tmp_path, **nowhere)
+
+    assert (done.returncode, done.stdout, done.stderr.startswith("error: "), "Traceback" in done.stderr) == (1, "", True, False), done.stderr
+    assert list(tmp_path.glob("*.tar*")) == []
+
+
+@pytest.mark.docker
+def test_the_walls_of_the_sandbox_are_told_as_json(tmp_path: Path) -> None:
+    done = command("sandbox", "check", "--json", "--data-dir", tmp_path, timeout_s=80)
+
+    told = json.loads(done.stdout)
+    assert (done.returncode, told["is_safe"], "Docker" in told["runs_in"]) == (0, True, True), done.stderr
+    assert all(each["holds"] for each in told["checks"] if each["is_vital"])
+
+
+@pytest.mark.docker
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_the_image_goes_out_and_in_and_shows_how_far_it_is(tmp_path: Path) -> None:
+    out, shown_out = on_a_terminal("sandbox", "export", tmp_path / "image.tar", "--data-dir", tmp_path, timeout_s=300)
+    back, shown_in = on_a_terminal("sandbox", "import", tmp_path / "image.tar", "--data-dir", tmp_path, timeout_s=300)
+
+    assert (out, "writing image.tar" in shown_out, " MB/s" in shown_out, "holds offline-assistants-sandbox:" in shown_out) == (0, True, True, True)
+    assert (back, "reading image.tar" in shown_in, "is ready: offline-assistants-sandbox:" in shown_in) == (0, True, True)
+
+
 # ── The doctor, on a machine with every fault at once ────────────────────────────────────────────────────────────────
 
 
@@ -205,9 +238,9 @@ def test_what_cannot_be_done_is_one_sentence(tmp_path: Path, arguments: tuple[st
 @pytest.mark.model
 @pytest.mark.timeout(180)
 def test_a_chat_with_the_starter_model_reads_a_document_and_ends(shared_server: ServerProcess, tmp_path: Path) -> None:
-    (tmp_path / "notes.md").write_text("The lighthouse of Brunn was built in 1911 by Ada Holm. It stands on a red rock beside the harbour.")
+    (tmp_path / "lease.md").write_text("The lease begins on 1 April 2024. The lease ends on 31 March 2027.")  # as README has it: the starter model is weak
 
-    question = ("chat", "When was the lighthouse of Brunn built?", "-f", tmp_path / "notes.md", "-n", "256")
+    question = ("chat", "When does the lease end?", "-f", tmp_path / "lease.md", "-n", "512")
     told = command(*question, "--data-dir", shared_server.data_dir, timeout_s=160)
 
-    assert (told.returncode, bool(told.stdout.strip()), "file_search found notes.md" in told.stderr) == (0, True, True), told.stderr
+    assert (told.returncode, bool(told.stdout.strip()), "file_search found lease.md" in told.stderr) == (0, True, True), told.stderr

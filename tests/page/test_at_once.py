@@ -259,11 +259,12 @@ def test_a_key_is_asked_for_above_what_is_open_which_stays_as_it_is(ready: Page,
     function = ready.get_by_role("dialog", name="Function")
     function.get_by_label("Definition as JSON").fill('{"name": "weather"}')
     refuse_once(ready, "**/v1/threads")
+    ready.evaluate("() => sessionStorage.setItem('offline-assistants-key', 'revoked')")
     ready.evaluate("() => import('/playground/api.js').then(({ post }) => void post('/v1/threads', {}))")  # as from a call that was under way
 
     asking = ready.get_by_role("dialog", name="API key")
     expect(asking.get_by_text("This key was revoked.")).to_be_visible()
-    asking.get_by_label("API key").fill(f"{key} ")
+    asking.get_by_label("API key").fill(key)
     with ready.expect_response(lambda response: response.url.endswith("/v1/threads") and response.status == 200):
         ready.keyboard.press("Enter")
 
