@@ -112,7 +112,7 @@ function Address({ address, onClose }) {
 function Shortcuts() {
   const hasCharacterKeys = use((s) => s.hasCharacterKeys);
   return html`<h2>Keyboard</h2><dl class="shortcuts">${SHORTCUTS.map(([keys, what]) => html`<div><dt>${keys.split(" ").map((each) => html`<kbd>${each}</kbd>`)}</dt><dd>${what}</dd></div>`)}</dl>
-    <label class="row switch"><span class="grow">The keys <kbd>/</kbd> and <kbd>?</kbd>, which some ways of typing press by accident</span>
+    <label class="row switch"><span class="grow">Use the keys <kbd>/</kbd> and <kbd>?</kbd>, too</span>
       <input type="checkbox" role="switch" checked=${hasCharacterKeys} onChange=${(event) => set({ hasCharacterKeys: event.target.checked })} /></label>`;
 }
 

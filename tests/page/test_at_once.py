@@ -317,7 +317,7 @@ def test_what_was_typed_last_is_saved_when_the_page_is_left(ready: Page, client:
 
 def test_the_keys_of_one_character_can_be_turned_off_for_good(ready: Page) -> None:
     ready.locator("body").press("?")
-    ready.get_by_role("switch", name="The keys / and ?").uncheck()
+    ready.get_by_role("switch", name="Use the keys / and ?").uncheck()
     ready.keyboard.press("Escape")
     expect(ready.get_by_role("dialog")).to_have_count(0)
 
@@ -331,7 +331,7 @@ def test_the_keys_of_one_character_can_be_turned_off_for_good(ready: Page) -> No
         expect(ready.get_by_label("Instructions")).to_be_visible()
 
     ready.get_by_role("button", name="Keyboard shortcuts").click()
-    ready.get_by_role("switch", name="The keys / and ?").check()
+    ready.get_by_role("switch", name="Use the keys / and ?").check()
     ready.keyboard.press("Escape")
     expect(ready.get_by_role("dialog")).to_have_count(0)
     ready.keyboard.press("/")
