@@ -374,6 +374,10 @@ class Documents(Protocol):
 # ── Sandbox ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+MAX_SANDBOX_BYTES = 256 * 2**20
+"""Room for the files of one session, those that it is given and those that its code makes."""
+
+
 @dataclass(frozen=True, slots=True)
 class SandboxFile:
     """An input: appears as /mnt/data/<file_id> and as /mnt/data/<filename>, or at `path` alone."""

@@ -82,7 +82,7 @@ for folder, folders, files in os.walk('/'):
     elif os.access(folder, os.W_OK):
         writable.append(folder)
         folders.clear()
-print(sorted(set(writable) - {'/dev', '/dev/mqueue', '/dev/shm', '/mnt/data', '/tmp'}), [name for name in ('/mnt/data', '/tmp') if name not in writable])
+print(sorted(set(writable) - {'/dev/mqueue', '/dev/shm', '/mnt/data', '/tmp'}), [name for name in ('/mnt/data', '/tmp') if name not in writable])
 """
 _POWERS = """
 status = dict(line.split(':', 1) for line in open('/proc/self/status') if ':' in line)
@@ -130,6 +130,17 @@ def is_socket(fd):
 sockets = [fd for fd in range(3, 64) if is_socket(fd)]
 """
 
+_FORGE_IMAGES = """
+import json, struct, sys
+def forge(number, body):
+    frame = sys._getframe()
+    while 'request' not in frame.f_locals:
+        frame = frame.f_back
+    head = json.dumps({'event': 'image', 'request': frame.f_locals['request']}).encode()
+    for fd in sockets:
+        for _ in range(number):
+            os.write(fd, struct.pack('>II', len(head), len(body)) + head + body)
+"""
 _SOCKETS = """
 import socket
 opened = set()
@@ -140,8 +151,22 @@ for family in range(46):
             opened.add((family, kind))
         except OSError:
             pass
+    try:
+        socket.socketpair(family)
+        opened.add((family, 0))
+    except PermissionError:
+        pass  # refused whatever the system may know: what it does not know is another error
+    except OSError:
+        opened.add((family, 0))
+for family in (2, 10):
+    for kind, protocol in ((1, 262), (2, 136), (1, 132)):  # of several paths, light, of several streams
+        try:
+            socket.socket(family, kind, protocol).close()
+            opened.add((family, protocol))
+        except OSError:
+            pass
 # local, IPv4 and IPv6 have nowhere to go; a raw one would hear what is not meant for it
-print(sorted((family, kind) for family, kind in opened if family not in (1, 2, 10) or (family != 1 and kind == 3)))
+print(sorted((family, kind) for family, kind in opened if family not in (1, 2, 10) or (family != 1 and kind not in (1, 2))))
 """
 _PROGRAMS = """
 import subprocess
@@ -182,7 +207,7 @@ ISOLATION: tuple[Check, ...] = (
         "The seccomp profile is not in force: most holes of the Linux kernel are within reach of the code.",
     ),
     Check("There is no network", _TRY + _NETWORK, r"\[\]\n", "Code can send data away and reach this machine's own services."),
-    Check("Nothing can be written but /mnt/data and /tmp", _WRITABLE, r"\[\] \[\]\n", "Code can change the image's files, and fill the disk."),
+    Check("Nothing can be written but /mnt/data, /tmp and shared memory", _WRITABLE, r"\[\] \[\]\n", "Code can change the image's files, and fill the disk."),
     Check("The supervisor cannot be touched", _TRY + _KERNEL, r"\[\]\n", "Code can answer in the kernel's name."),
     Check(
         "No process of this machine can be seen",
@@ -343,6 +368,20 @@ ATTACKS: tuple[Check, ...] = (
         "Code can end its own session without a trace.",
     ),
     Check(
+        "A signal that has no name ends no more than the worker",
+        "import os\nos.kill(os.getpid(), 40)",
+        r".*ended by signal 40\..*Variables are lost.*",
+        "Code can end the supervisor.",
+        statuses=_CRASHED,
+    ),
+    Check(
+        "What is no image is not taken for one",
+        _OWN_SOCKETS + _FORGE_IMAGES + "forge(1, b'GIF89a')\nclass Shown:\n    def _repr_png_(self):\n        return b'jpeg'\n"
+        "    def __repr__(self):\n        return 'shown as text'\nShown()",
+        r"shown as text\n\[What was shown as an image is no PNG, so it is left out\.\]\n",
+        "Code can end its session, files and all, by showing something else.",
+    ),
+    Check(
         "Killing everything ends no more than the code's own processes",
         "import os\nos.kill(-1, 9)",
         r".*",
@@ -365,9 +404,8 @@ ATTACKS: tuple[Check, ...] = (
     ),
     Check(
         "Endless pictures are left out",
-        _OWN_SOCKETS + "import json, struct\nhead = json.dumps({'event': 'image', 'request': 10**6}).encode()\n"
-        "for fd in sockets:\n    for _ in range(50):\n        os.write(fd, struct.pack('>II', len(head), 9) + head + b'x' * 9)\nprint('sent')",
-        r"sent\n",
+        _OWN_SOCKETS + _FORGE_IMAGES + "forge(50, b'\\x89PNG\\r\\n\\x1a\\n')\nprint('sent')",
+        r"sent\n\[More than \d+ images: the rest is left out\.\]\n",
         "Code can flood the server with pictures.",
     ),
     Check(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from offline_assistants.ports import MAX_SANDBOX_BYTES
+
 USER_ID = 10001
 """Code runs as this user and group, whoever runs the server."""
 MAX_SHARED_MEMORY_MB = 16
@@ -21,7 +23,7 @@ class SandboxLimits:
     """What the code of one session may use. Files in /mnt/data and /tmp live in memory, so they count against `memory_mb` too."""
 
     memory_mb: int = 1024
-    data_mb: int = 256
+    data_mb: int = MAX_SANDBOX_BYTES >> 20
     temporary_mb: int = 64
     cpus: float = 1.0
     pids: int = 128

@@ -214,6 +214,8 @@ class BubblewrapProcess:
         self._group = group
         self._name = group.name if group is not None else name
         self._stdin, self._stdout = process.stdin, process.stdout
+        self._door = asyncio.Lock()
+        """A stream has one reader at a time, and `remove` may come while a call waits for output."""
         self._stderr = b""
         self._reading_stderr = asyncio.create_task(self._keep_tail(process.stderr))
         self._is_hung_up = False
@@ -265,7 +267,8 @@ class BubblewrapProcess:
         return self._stderr.decode(errors="replace")
 
     async def read(self) -> bytes:
-        return await self._stdout.read(_READ_BYTES)
+        async with self._door:
+            return await self._stdout.read(_READ_BYTES)
 
     async def write(self, data: bytes) -> None:
         if self._is_hung_up:
@@ -281,7 +284,7 @@ class BubblewrapProcess:
             self._process.kill()
         try:
             async with asyncio.timeout(_END_TIMEOUT_S):
-                while await self._stdout.read(_READ_BYTES):
+                while await self.read():
                     pass  # its end is the end of the kernel, which holds the other end
                 await asyncio.gather(self._process.wait(), self._reading_stderr)
         except TimeoutError as error:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import time
@@ -91,7 +92,17 @@ def find_control_groups(instance_id: str, *, root: Path = _ROOT) -> ControlGroup
     parents = _unified_parents(root) if (root / "cgroup.controllers").exists() else _separate_parents(root)
     if parents is None or not all(os.access(parent, os.W_OK) for parent in parents):
         return None
+    _remove_abandoned(parents)
     return ControlGroups(parents, f"{GROUP_PREFIX}{instance_id}-")
+
+
+def _remove_abandoned(parents: tuple[Path, ...]) -> None:
+    """Empty groups of processes that are gone, whatever their instance: of a check that was killed, nobody else would ever know."""
+    for folder in (folder for parent in parents for folder in parent.glob(f"{GROUP_PREFIX}*")):
+        maker = re.search(r"-(\d+)-\d+$", folder.name)
+        if maker is not None and not Path("/proc", maker[1]).exists():
+            with contextlib.suppress(OSError):  # somebody is in it, or it is gone
+                folder.rmdir()
 
 
 def systemd_scope(limits: SandboxLimits) -> list[str] | None:

@@ -18,6 +18,8 @@ _log = logging.getLogger(__name__)
 _READY_TIMEOUT_S = 60.0
 _PRELOAD_TIMEOUT_S = 120.0
 """The kernel imports its libraries after it said ready and before it takes the first frame."""
+_ANSWER_TIMEOUT_S = 30.0
+"""Every later frame it takes at once, so this is for a machine that is very busy."""
 _KERNEL_GRACE_S = 1.0
 """The kernel interrupts code at its limit, and kills what has not reacted so long after it."""
 _SILENCE_S = 3.0
@@ -40,13 +42,14 @@ class KernelSession:
     def __init__(self, process: KernelProcess, limits: protocol.OutputLimits) -> None:
         self._process = process
         self._decoder = protocol.EventDecoder(limits)
-        self._max_bytes_per_answer = limits.total_bytes
+        self._limits = limits
         self._num_bytes_of_answer = 0
         self._events: Iterator[protocol.KernelEvent] = iter(())
         self._file_ids: set[str] = set()
         self._request = 0
         self._is_answer_due = False
         self._is_trusted = True
+        self._patience_s = _PRELOAD_TIMEOUT_S
 
     @property
     def is_alive(self) -> bool:
@@ -86,7 +89,7 @@ class KernelSession:
 
     async def run(self, code: str, timeout_s: float) -> AsyncGenerator[ExecutionEvent]:
         """The events of one call, ExecutionEnded last. Raises SandboxUnavailable when the engine is gone."""
-        num_images = 0
+        num_images = num_files = 0
         try:
             await self._ask([protocol.execute(self._request + 1, code, timeout_s)])
             async for event in self._events_of_call(timeout_s):
@@ -95,8 +98,11 @@ class KernelSession:
                         yield Logs(text)
                     case protocol.Png(content=content):
                         num_images += 1
+                        self._check(num_images <= self._limits.images and len(content) <= self._limits.image_bytes)
                         yield Image(content, f"image_{num_images}.png")
                     case protocol.File(path=path, content=content):
+                        num_files += 1
+                        self._check(num_files <= self._limits.files and len(content) <= self._limits.file_bytes)
                         yield FileMade(f"/mnt/data/{path}", content)
                     case protocol.Ended(status=status, is_state_lost=is_state_lost):
                         yield ExecutionEnded(status, is_state_lost)
@@ -138,7 +144,7 @@ class KernelSession:
         try:
             name, link = (file.file_id, protocol.link_name(file.filename)) if file.path is None else (protocol.relative_path(file.path), None)
             await self._ask(protocol.put(self._request + 1, name, link, file.content))
-            answer = await self._next_event(_PRELOAD_TIMEOUT_S)
+            answer = await self._first_event()
         except (SessionDiedError, TimeoutError) as error:
             await self._blame(error)
             raise SandboxError from error
@@ -151,10 +157,21 @@ class KernelSession:
         await self._process.ask_engine()
 
     async def _events_of_call(self, timeout_s: float) -> AsyncGenerator[protocol.KernelEvent]:
-        yield await self._next_event(_PRELOAD_TIMEOUT_S)
+        yield await self._first_event()
         limit_at = time.monotonic() + timeout_s + _KERNEL_GRACE_S
         while self._is_answer_due:
             yield await self._next_event(_SILENCE_S, limit_at=limit_at, give_up_at=limit_at + _HAND_OVER_S)
+
+    async def _first_event(self) -> protocol.KernelEvent:
+        """Of an answer. The session's first answer comes when its kernel has imported its libraries."""
+        event = await self._next_event(self._patience_s)
+        self._patience_s = _ANSWER_TIMEOUT_S
+        return event
+
+    def _check(self, is_allowed: bool) -> None:
+        """The kernel was told the limits; what goes beyond them is not from ours. Raises SessionDiedError."""
+        if not is_allowed:
+            raise SessionDiedError("it sent more than its limits allow")
 
     async def _ask(self, frames: Iterable[bytes]) -> None:
         """Send the frames of the next request, whose number is one higher than the last one's."""
@@ -185,8 +202,7 @@ class KernelSession:
                 if not data:
                     raise SessionDiedError("its stream ended")
                 self._num_bytes_of_answer += len(data)
-                if self._num_bytes_of_answer > self._max_bytes_per_answer:
-                    raise SessionDiedError("it sent more than its limits allow")
+                self._check(self._num_bytes_of_answer <= self._limits.total_bytes)
                 self._events = self._decoder.feed(data)
         except protocol.ProtocolError as error:
             raise SessionDiedError(f"it broke the protocol with {error}") from error

@@ -106,7 +106,7 @@ class Sessions:
                 finally:
                     place.used_at = self._clock()
                     if not session.is_alive and place.session is session:
-                        await self._end(thread_id, None)
+                        await self._end(thread_id, "its container ended")
         finally:
             place.num_borrowers -= 1
             self._room.set()

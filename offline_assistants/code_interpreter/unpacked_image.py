@@ -94,11 +94,12 @@ def _unpack_layer(layer: tarfile.TarFile, root: Path) -> None:
     root.mkdir(exist_ok=True)
     for member in layer:
         path = PurePosixPath(member.name)
-        if path.name == _ALL_DELETED:
-            for child in (_inside(root, path.parent) or root).glob("*"):
-                _remove(child)
-        elif path.name.startswith(_DELETED) and (deleted := _inside(root, path.with_name(path.name.removeprefix(_DELETED)))) is not None:
-            _remove(deleted)
+        if not path.name.startswith(_DELETED):
+            continue
+        gone = _inside(root, path if path.name == _ALL_DELETED else path.with_name(path.name.removeprefix(_DELETED)))
+        if gone is not None:
+            for each in gone.parent.iterdir() if path.name == _ALL_DELETED and gone.parent.is_dir() else [gone]:
+                _remove(each)
     layer.extractall(root, members=_wanted(layer, root), filter="tar")
 
 
@@ -107,10 +108,18 @@ def _wanted(layer: tarfile.TarFile, root: Path) -> Iterator[tarfile.TarInfo]:
     for member in layer:
         if PurePosixPath(member.name).name.startswith(_DELETED) or not (member.isreg() or member.isdir() or member.issym() or member.islnk()):
             continue
+        if member.islnk() and not _is_own_file(root, member.linkname):
+            raise ValueError(f"{member.name} is a hard link to {member.linkname}, which is no file of the image")
         existing = _inside(root, PurePosixPath(member.name))
         if existing is not None and not (member.isdir() and existing.is_dir() and not existing.is_symlink()):
             _remove(existing)
         yield member
+
+
+def _is_own_file(root: Path, name: str) -> bool:
+    """A file that was unpacked before: a hard link may lead to nothing else, since what is written to the link is written there."""
+    path = _inside(root, PurePosixPath(name)) if not name.startswith("/") else None
+    return path is not None and path.is_file() and not path.is_symlink()
 
 
 def _inside(root: Path, path: PurePosixPath) -> Path | None:

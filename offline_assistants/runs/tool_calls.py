@@ -34,7 +34,7 @@ from offline_assistants.domain.objects import (
 )
 from offline_assistants.domain.stream_events import code_output_delta
 from offline_assistants.errors import NotFound, OfflineAssistantsError, SandboxError, SandboxUnavailable, StoreError
-from offline_assistants.ports import ExecutionEnded, FileMade, Image, Logs, Sandbox, SandboxFile, ToolSpec
+from offline_assistants.ports import MAX_SANDBOX_BYTES, ExecutionEnded, FileMade, Image, Logs, Sandbox, SandboxFile, ToolSpec
 from offline_assistants.runs.active_run import ActiveRun
 from offline_assistants.runs.search import FileSearch
 from offline_assistants.runs.table_columns import MAX_HEADER_BYTES, Columns, columns_of, is_table
@@ -136,7 +136,8 @@ class BuiltinTools:
         active.call_drafts[index] = result.call
         try:
             held = await self._sandbox.files_of(thread_id)
-            given = [each for file in files if file.id not in (held or ()) and (each := await self._input(file)) is not None]
+            fitting = self._fitting(active, index, result, files)
+            given = [each for file in fitting if file.id not in (held or ()) and (each := await self._input(file)) is not None]
             made = await self._made_before(thread_id) if held is None else None
             given += await self._contents(made) if made else []
             async with aclosing(self._sandbox.execute(thread_id, code, given, self._code_timeout_s, has_run_before=made is not None)) as events:
@@ -148,6 +149,18 @@ class BuiltinTools:
             log.warning("run %s: %s", active.run.id, error.message)
             self._say(active, index, result, f"The sandbox failed, this is not an error of the program: {error.message}\n")
         return result.call()
+
+    def _fitting(self, active: ActiveRun, index: int, result: CodeResult, files: Sequence[File]) -> list[File]:
+        """Those for which a session has room, the first first. The others are named, and never read."""
+        fitting, room = list[File](), MAX_SANDBOX_BYTES
+        for file in files:
+            if file.bytes <= room:
+                fitting.append(file)
+                room -= file.bytes
+            else:
+                reason = f"it has {file.bytes / 1e6:.0f} MB, and of the {MAX_SANDBOX_BYTES / 1e6:.0f} MB that all files may have, {room / 1e6:.0f} MB are left"
+                self._say(active, index, result, f"[The file {file.filename} could not be placed in /mnt/data: {reason}.]\n")
+        return fitting
 
     async def _input(self, file: File, path: str | None = None) -> SandboxFile | None:
         """None for a file that was deleted a moment ago: the code does not find it."""

@@ -64,6 +64,11 @@ class Cell:
     kill_at: float | None = None
     notes: list[str] = field(default_factory=list)
 
+    def note(self, sentence: str) -> None:
+        """Said at the end, once."""
+        if sentence not in self.notes:
+            self.notes.append(sentence)
+
 
 @dataclass
 class Worker:
@@ -193,9 +198,11 @@ class Supervisor:
 
     def _forward_image(self, current: Cell, png: bytes) -> None:
         if current.num_images >= self._limits.images:
-            current.notes.append(f"More than {self._limits.images} images: the rest is left out.")
+            current.note(f"More than {self._limits.images} images: the rest is left out.")
         elif len(png) > self._limits.image_bytes:
-            current.notes.append(f"An image of more than {self._limits.image_bytes / 1e6:.0f} MB is left out.")
+            current.note(f"An image of more than {self._limits.image_bytes / 1e6:.0f} MB is left out.")
+        elif not png.startswith(cell.PNG_SIGNATURE):
+            current.note("What was shown as an image is no PNG, so it is left out.")
         else:
             _tell_host({"event": "image", "request": current.request}, png)
         current.num_images += 1
@@ -246,7 +253,7 @@ class Supervisor:
         elif self._num_oom_kills > before:
             reason = "The Python process was ended because it needed more memory than there is."
         else:
-            reason = f"The Python process was ended by {signal.Signals(os.WTERMSIG(wait_status)).name}."
+            reason = f"The Python process was ended by {_signal_name(os.WTERMSIG(wait_status))}."
         return f"{reason} Variables are lost; files in /mnt/data are kept."
 
     def _kill_worker(self) -> None:
@@ -292,13 +299,20 @@ class Supervisor:
                 notes.append(f"Not handed over: /mnt/data/{change.path}, because {change.reason}.")
         text = current.log.finish()
         separator = "\n" if notes and text and not text.endswith("\n") else ""
-        self._log(current, text + separator + "".join(f"[{sentence}]\n" for sentence in dict.fromkeys(notes)))
+        self._log(current, text + separator + "".join(f"[{sentence}]\n" for sentence in notes))
         _tell_host({"event": "ended", "request": current.request, "status": status, "is_state_lost": current.is_state_lost})
         self._cell = None
 
     def _log(self, current: Cell, text: str) -> None:
         if text:
             _tell_host({"event": "logs", "request": current.request}, text.encode(errors="backslashreplace"))
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"  # one of the real-time signals, which have no names
 
 
 def _tell_host(header: dict, body: bytes = b"") -> None:
@@ -314,7 +328,6 @@ def _write(data: bytes) -> None:
 def _become_worker(control: socket.socket, output_fd: int) -> None:
     """Never returns: gives up all that is the supervisor's, then runs cells."""
     try:
-        processes.set_dumpable(True)
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         kept = sorted((control.fileno(), output_fd))
@@ -323,6 +336,7 @@ def _become_worker(control: socket.socket, output_fd: int) -> None:
         os.dup2(output_fd, 2)
         for low, high in zip([3, *(fd + 1 for fd in kept)], [*kept, 4096], strict=True):
             os.closerange(low, high)
+        processes.set_dumpable(True)  # from here on other processes of the code may look inside: nothing of the supervisor's is open any more
         os.register_at_fork(after_in_child=control.close)  # children of the code must not answer in its name
         with open("/proc/self/oom_score_adj", "w") as file:
             file.write("1000")

@@ -21,6 +21,7 @@ from collections.abc import Callable
 
 import frames
 
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _MAX_CODE_BYTES = 8 * 1024 * 1024
 
 
@@ -134,7 +135,7 @@ class PythonSession:
             return
         as_png = None if isinstance(value, type) else getattr(value, "_repr_png_", None)
         png = as_png() if callable(as_png) else None
-        if isinstance(png, bytes):
+        if isinstance(png, bytes) and png.startswith(PNG_SIGNATURE):
             self._show_image(png)
         else:
             sys.stdout.write(f"{value!r}\n")

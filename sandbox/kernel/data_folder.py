@@ -79,11 +79,16 @@ class DataFolder:
                 yield Skipped(_printable(shown), "its name is not plain text")
                 continue
             with contextlib.ExitStack() as stack:
-                opened = self._open(name, min(limits.max_file_bytes, limits.max_total_bytes - total_bytes), stack)
+                opened = self._open(name, limits.max_file_bytes, stack)
+                if opened is None:
+                    continue
                 if isinstance(opened, str):
                     yield Skipped(_printable(shown), opened)
                     continue
                 num_bytes = os.fstat(opened).st_size
+                if total_bytes + num_bytes > limits.max_total_bytes:
+                    yield Skipped(_printable(shown), f"the new files of one call may have {limits.max_total_bytes / 1e6:.0f} MB together")
+                    continue
                 num_files, total_bytes = num_files + 1, total_bytes + num_bytes
                 yield FoundFile(path, num_bytes, _pieces(opened, num_bytes))
 
@@ -102,7 +107,10 @@ class DataFolder:
         try:
             with os.scandir(folder) as entries:
                 for entry in entries:
-                    info = entry.stat(follow_symlinks=False)
+                    try:
+                        info = entry.stat(follow_symlinks=False)
+                    except OSError:
+                        continue  # gone since it was listed
                     if stat.S_ISREG(info.st_mode):
                         yield entry.path[len(self._root) + 1 :], info
                     elif stat.S_ISDIR(info.st_mode) and depth and entry.name not in _NEVER_REPORTED:
@@ -110,10 +118,12 @@ class DataFolder:
         except OSError:
             return  # closed to us by the code, or a path longer than the system takes: not ours to open
 
-    def _open(self, name: bytes, max_bytes: int, stack: contextlib.ExitStack) -> int | str:
-        """A descriptor, closed with `stack`, or the reason why there is none. Neither a link nor a pipe can hold us."""
+    def _open(self, name: bytes, max_bytes: int, stack: contextlib.ExitStack) -> int | str | None:
+        """A descriptor, closed with `stack`, or the reason why there is none; None when the file is gone. Neither a link nor a pipe can hold us."""
         try:
             fd = os.open(self._path(name), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
         except OSError as error:
             return f"it cannot be read ({error.strerror})"
         stack.callback(os.close, fd)
@@ -136,15 +146,22 @@ def _identity(info: os.stat_result) -> tuple[int, int, int]:
 
 
 def _remove(path: bytes) -> None:
-    """Take away what stands at `path`, a folder with all that is in it. Raises OSError."""
+    """Take away what stands at `path`, a folder with all that is in it, however deep. Raises OSError."""
     try:
         os.unlink(path)
     except FileNotFoundError:
         return
     except IsADirectoryError:
-        for entry in list(os.scandir(path)):
-            _remove(entry.path)
-        os.rmdir(path)
+        folders = [path]
+        for folder in folders:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.path)
+                    else:
+                        os.unlink(entry.path)
+        for folder in reversed(folders):
+            os.rmdir(folder)
 
 
 def _plain_name(name: bytes) -> str | None:

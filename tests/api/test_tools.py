@@ -151,6 +151,21 @@ def test_uploaded_files_reach_the_code(client: openai.OpenAI, engine: ScriptedEn
     assert 'Files: "/mnt/data/sales.csv" (columns "day", "units", separated by ";").' in engine.chats[0].tools[0].description
 
 
+def test_a_file_that_is_larger_than_a_session_is_named_to_the_model_and_never_read(
+    client: openai.OpenAI, engine: ScriptedEngine, sandbox: ScriptedSandbox, assistant: Assistant, thread: Thread
+) -> None:
+    contents = {"huge.bin": bytes(268_500_000), "small.csv": b"a\n1\n"}
+    files = {name: client.files.create(file=(name, content), purpose="assistants") for name, content in contents.items()}
+    attachments: Any = [{"file_id": file.id, "tools": [{"type": "code_interpreter"}]} for file in files.values()]
+    client.beta.threads.messages.create(thread.id, role="user", content="Look.", attachments=attachments)
+    engine.will_call("code_interpreter", "1")
+
+    ask(client, assistant, thread, tools=CODE)
+
+    assert sandbox.calls[0].file_ids == (files["small.csv"].id,)
+    assert "The file huge.bin could not be placed in /mnt/data: it has 268 MB" in engine.chats[-1].messages[-1].content
+
+
 @pytest.mark.parametrize(
     ("events", "words"),
     [([Logs("The session hung and was ended."), ExecutionEnded("timeout", is_state_lost=True)], "was ended"), ([Logs("Traceback: KeyError")], "KeyError")],

@@ -19,8 +19,8 @@ class Conversation:
         self.sandbox = sandbox
         self.thread_id = f"thread_{uuid.uuid4().hex}"
 
-    async def run(self, code: str, *, files: Sequence[SandboxFile] = (), timeout_s: float = 30.0) -> Outcome:
-        return Outcome([event async for event in self.sandbox.execute(self.thread_id, code, files, timeout_s)])
+    async def run(self, code: str, *, files: Sequence[SandboxFile] = (), timeout_s: float = 30.0, has_run_before: bool = False) -> Outcome:
+        return Outcome([event async for event in self.sandbox.execute(self.thread_id, code, files, timeout_s, has_run_before=has_run_before)])
 
 
 class Outcome:

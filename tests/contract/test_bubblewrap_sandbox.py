@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
 import sys
 import uuid
 from collections.abc import AsyncIterator
@@ -80,7 +81,9 @@ async def test_a_session_that_dies_under_the_code_is_a_crash_and_the_next_call_s
     outcome = await task
 
     assert outcome.end == ExecutionEnded("crashed", is_state_lost=True)
-    assert (await conversation.run("'x' in globals()")).text == "False\n"
+    again = await conversation.run("'x' in globals()", has_run_before=True)
+    assert again.text.startswith("[A new Python session: the last one was ended, because its container ended.")
+    assert again.text.endswith("]\nFalse\n")
 
 
 def kill_our_bubblewraps() -> None:
@@ -250,6 +253,21 @@ def test_a_group_that_cannot_be_made_is_an_error_and_leaves_nothing(tmp_path: Pa
         groups.make(1, SandboxLimits())
 
     assert not (tmp_path / existing.name).exists()
+
+
+def test_empty_groups_of_processes_that_are_gone_are_removed(tmp_path: Path) -> None:
+    (tmp_path / "cgroup.controllers").write_text("")
+    (tmp_path / "cgroup.subtree_control").write_text("cpu memory pids\n")
+    gone = subprocess.Popen(["/bin/true"])
+    gone.wait()
+    names = [f"offline-assistants-other-{gone.pid}-1", f"offline-assistants-full-{gone.pid}-2", f"offline-assistants-other-{os.getpid()}-3"]
+    for name in names:
+        (tmp_path / name).mkdir()
+    (tmp_path / names[1] / "somebody").mkdir()
+
+    find_control_groups("test", root=tmp_path)
+
+    assert [(tmp_path / name).exists() for name in names] == [False, True, True]
 
 
 def test_a_systemd_that_does_not_run_limits_nothing() -> None:

@@ -72,7 +72,9 @@ async def test_a_container_that_dies_under_the_code_is_a_crash_and_the_next_call
         outcome = await task
 
         assert outcome.end == ExecutionEnded("crashed", is_state_lost=True)
-        assert (await conversation.run("'x' in globals()")).text == "False\n"
+        again = await conversation.run("'x' in globals()", has_run_before=True)
+        assert again.text.startswith("[A new Python session: the last one was ended, because its container ended.")
+        assert again.text.endswith("]\nFalse\n")
 
 
 async def test_a_container_that_died_between_calls_is_replaced_and_the_code_is_told(client: docker.DockerClient) -> None:

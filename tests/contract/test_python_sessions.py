@@ -281,6 +281,30 @@ async def test_files_over_a_limit_are_named_and_left_out(conversation: Conversat
     assert "[Not handed over: /mnt/data/huge.bin, because it is too large (25.0 MB).]" in huge.text
 
 
+async def test_files_that_are_too_much_together_are_named_and_left_out(conversation: Conversation) -> None:
+    outcome = await conversation.run("for number in range(2):\n    with open(f'{number}.bin', 'wb') as file:\n        file.truncate(18_000_000)")
+
+    assert list(outcome.files) == ["/mnt/data/0.bin"]
+    assert "[Not handed over: /mnt/data/1.bin, because the new files of one call may have 30 MB together.]" in outcome.text
+
+
+async def test_a_file_that_is_not_handed_over_is_named_beside_many_images(conversation: Conversation) -> None:
+    show = "import matplotlib.pyplot as plt\nfor _ in range(30):\n    plt.figure(figsize=(1, 1))\n    plt.show()\n"
+
+    outcome = await conversation.run(show + "with open('huge.bin', 'wb') as file:\n    file.truncate(25_000_000)")
+
+    assert outcome.text.count("images: the rest is left out") == 1
+    assert "Not handed over: /mnt/data/huge.bin" in outcome.text
+
+
+async def test_a_deep_folder_in_the_place_of_a_file_gives_way_to_it(conversation: Conversation) -> None:
+    await conversation.run("import os\npath = 'file-deep'\nfor _ in range(1500):\n    os.mkdir(path)\n    path += '/d'")
+
+    outcome = await conversation.run("open('deep.txt').read()", files=[SandboxFile("file-deep", "deep.txt", b"here")])
+
+    assert outcome.text == "'here'\n"
+
+
 async def test_links_pipes_and_odd_names_never_leave_the_sandbox(conversation: Conversation) -> None:
     outcome = await conversation.run(
         "import os\n"

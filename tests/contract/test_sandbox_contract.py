@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 
@@ -95,6 +96,23 @@ async def test_an_iterator_can_be_closed_at_any_event_and_the_thread_goes_on(san
     rehearse(Logs("3\n"))
 
     assert await run(sandbox, "print(3)") == [Logs("3\n"), ExecutionEnded("ok")]
+
+
+async def test_a_session_can_be_closed_in_the_middle_of_a_call(sandbox: Sandbox, rehearse: Rehearse) -> None:
+    rehearse(Logs("one\n"), Logs("two\n"))
+    async with aclosing(sandbox.execute("thread_a", "print('one', flush=True)\nimport time\ntime.sleep(30)", [], 40.0)) as events:
+        assert await anext(events) == Logs("one\n")
+
+        async def rest() -> list[ExecutionEvent]:
+            return [event async for event in events]
+
+        reading = asyncio.create_task(rest())
+        await asyncio.sleep(0.3)
+        await sandbox.close("thread_a")
+        assert isinstance((await reading)[-1], ExecutionEnded)
+    rehearse(Logs("3\n"))
+
+    assert (await run(sandbox, "print(3)", thread_id="thread_b"))[-2:] == [Logs("3\n"), ExecutionEnded("ok")]
 
 
 async def test_a_thread_without_a_session_can_be_closed(sandbox: Sandbox) -> None:

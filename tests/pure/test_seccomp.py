@@ -47,7 +47,7 @@ def outcome(program: bytes, architecture: int, number: int, arguments: Sequence[
 @pytest.mark.parametrize("machine", MACHINES)
 def test_what_the_profile_allows_is_allowed_and_nothing_else(machine: str) -> None:
     program, numbers = seccomp_program(PROFILE, machine), system_call_numbers(machine)
-    conditional = {"socket", "clone", "clone3", "personality"}
+    conditional = {"socket", "socketpair", "clone", "clone3", "personality"}
     rules = json.loads(PROFILE)["syscalls"]
     allowed = {numbers[name] for rule in rules for name in rule["names"] if name in numbers and name not in conditional}
     others = set(range(600)) - allowed - {numbers[name] for name in conditional}
@@ -63,6 +63,13 @@ def test_what_the_profile_allows_is_allowed_and_nothing_else(machine: str) -> No
         ("socket", [1], ALLOWED),
         ("socket", [2], ALLOWED),
         ("socket", [10], ALLOWED),
+        ("socket", [2, 1, 6], ALLOWED),
+        ("socket", [10, 2, 17], ALLOWED),
+        ("socket", [2, 1, 262], REFUSED),
+        ("socket", [10, 2, 136], REFUSED),
+        ("socketpair", [1], ALLOWED),
+        ("socketpair", [2], REFUSED),
+        ("socketpair", [30], REFUSED),
         ("socket", [16], REFUSED),
         ("socket", [38], REFUSED),
         ("socket", [40], REFUSED),

@@ -163,10 +163,11 @@ async def test_a_dead_session_is_replaced_and_its_thread_is_told(sessions: Sessi
     assert why_lost == "its container ended"
 
 
-async def test_a_session_that_died_in_use_needs_no_telling(sessions: Sessions, hall: Hall) -> None:
+async def test_the_death_of_a_session_in_use_is_told_to_the_next_call_once(sessions: Sessions, hall: Hall) -> None:
     async with sessions.borrow("a"):
         hall.opened[0].is_alive = False
 
+    assert (await use(sessions, "a"))[1] == "its container ended"
     assert (await use(sessions, "a"))[1] is None
 
 

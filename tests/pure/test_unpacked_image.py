@@ -38,6 +38,15 @@ def layer_of(members: Layer) -> bytes:
     return buffer.getvalue()
 
 
+def archive_of(members: Sequence[tarfile.TarInfo]) -> bytes:
+    """Members without content."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for member in members:
+            archive.addfile(member)
+    return buffer.getvalue()
+
+
 def write_archive(path: Path, layers: Sequence[bytes]) -> Path:
     files: Mapping[str, bytes] = {
         "manifest.json": json.dumps([{"Config": "config.json", "RepoTags": [TAG], "Layers": [f"{number}.tar" for number in range(len(layers))]}]).encode(),
@@ -86,6 +95,7 @@ def test_a_layer_replaces_and_deletes_what_is_below(tmp_path: Path) -> None:
         [[("a", "../..")], [("a/outside", b"x")]],
         [[("a", "..")], [("a/.wh.kept", b"")]],
         [[("/../../outside", b"x")]],
+        [[("a", "../../..")], [("a/.wh..wh..opq", b"")]],
     ],
 )
 def test_nothing_outside_of_the_folder_is_written_or_deleted(tmp_path: Path, layers: list[Layer]) -> None:
@@ -104,13 +114,34 @@ def test_nothing_outside_of_the_folder_is_written_or_deleted(tmp_path: Path, lay
     assert [path for path in images.rglob("outside") if "root" not in path.parts] == []
 
 
-def test_devices_and_pipes_are_left_out(tmp_path: Path) -> None:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for name, kind in (("null", tarfile.CHRTYPE), ("disk", tarfile.BLKTYPE), ("pipe", tarfile.FIFOTYPE), ("folder", tarfile.DIRTYPE)):
-            archive.addfile(entry(name, kind))
+@pytest.mark.parametrize("is_absolute", [True, False])
+def test_a_hard_link_leads_to_nothing_outside(tmp_path: Path, is_absolute: bool) -> None:
+    kept = tmp_path / "kept"
+    kept.write_text("kept")
+    kept.chmod(0o600)
+    layer = archive_of([entry("usr", tarfile.DIRTYPE), entry("usr/evil", tarfile.LNKTYPE, link=str(kept) if is_absolute else "../../../kept", mode=0o777)])
 
-    unpack_image(write_archive(tmp_path / "image.tar", [buffer.getvalue()]), tmp_path / "images", TAG)
+    with pytest.raises(SandboxError, match=r"usr/evil is a hard link to .*kept, which is no file of the image"):
+        unpack_image(write_archive(tmp_path / "image.tar", [layer]), tmp_path / "images", TAG)
+
+    assert (kept.stat().st_mode & 0o777, kept.stat().st_nlink) == (0o600, 1)
+
+
+def test_a_hard_link_inside_of_the_image_is_kept(tmp_path: Path) -> None:
+    layers = [layer_of([("usr/", b""), ("usr/a", b"a")]), archive_of([entry("usr/b", tarfile.LNKTYPE, link="usr/a")])]
+
+    unpack_image(write_archive(tmp_path / "image.tar", layers), tmp_path / "images", TAG)
+
+    image = unpacked_image(tmp_path / "images", TAG)
+    assert image is not None
+    assert (image.root / "usr/b").read_bytes() == b"a"
+
+
+def test_devices_and_pipes_are_left_out(tmp_path: Path) -> None:
+    kinds = (("null", tarfile.CHRTYPE), ("disk", tarfile.BLKTYPE), ("pipe", tarfile.FIFOTYPE), ("folder", tarfile.DIRTYPE))
+    layer = archive_of([entry(name, kind) for name, kind in kinds])
+
+    unpack_image(write_archive(tmp_path / "image.tar", [layer]), tmp_path / "images", TAG)
 
     image = unpacked_image(tmp_path / "images", TAG)
     assert image is not None
