@@ -164,7 +164,8 @@ def check_database(patient: Patient) -> Iterator[Finding]:
         database.close()
     except StoreError as error:
         aside = f"mv {folder} {folder}.damaged   # then: offline-assistants import YOUR-LAST-EXPORT"
-        yield fail("database", error.message, aside)
+        reason = str(error.__cause__ or error.message).partition("\n")[0]
+        yield fail("database", f"{folder} cannot be opened: {reason}", aside)
     else:
         yield ok("database", f"whole, {num_tables} tables")
 

@@ -145,7 +145,7 @@ def test_a_damaged_database(patient: Patient) -> None:
 
     [found] = faults(checks.check_database(patient))
 
-    assert (found.level, ".damaged" in str(found.cure)) == ("fail", True)
+    assert (found.level, "cannot be opened: " in found.says, ".damaged" in str(found.cure)) == ("fail", True, True)
 
 
 def test_a_clock_that_is_slow(patient: Patient) -> None:
