@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from llguidance import LLMatcher
+from llguidance import LLMatcher, LLTokenizer
 
 from offline_assistants.engine.chat_formats.generic_grammar import lark_for
 from offline_assistants.errors import RequestError
@@ -69,3 +69,24 @@ def test_a_tool_without_parameters_takes_an_empty_object():
 
     assert lark is not None
     assert LLMatcher.validate_grammar(LLMatcher.grammar_from_lark(lark)) == ""
+
+
+@pytest.mark.parametrize(
+    ("tool_choice", "text", "is_allowed"),
+    [
+        ("none", "The lease ends in May. 3 < 4, and <b>bold</b> is fine.", True),
+        ("none", '<tool_call>\n{"name": "get_weather"}', False),
+        ("none", "The answer: <tooled_call>", False),
+        ("none", "\n<user_query>\nWhen?", False),
+        ("auto", "<b>bold</b>", True),
+        ("auto", "<tooled_call>", False),
+        ("auto", '<tool_call>\n{"name": "get_weather", "arguments": {"place": {}', True),
+    ],
+)
+def test_what_looks_like_a_call_is_one_or_is_not_written(tool_choice: str, text: str, is_allowed: bool):
+    tokenizer = LLTokenizer("byte")
+    matcher = LLMatcher(tokenizer, LLMatcher.grammar_from_lark(grammar(tool_choice) or ""))
+
+    num_bytes = matcher.try_consume_tokens(list(text.encode()))
+
+    assert (num_bytes == len(text.encode())) == is_allowed

@@ -12,8 +12,8 @@ from offline_assistants.errors import RequestError
 from offline_assistants.ports import Chat, ResponseFormat, ToolSpec
 
 _ANYTHING = "/(?s:.*)/"
-_WORDS = f"TEXT: {_ANYTHING} & ~/(?s:.*)<tool[-_.](?s:.*)/"
-"""Text without anything that looks like a tag of ours: small models make up <tool_result>, <tool-call> and <tool_call_2> where no call may be."""
+_WORDS = f"TEXT: {_ANYTHING} & ~/(?s:.*)<tool(?s:.*)/"
+"""Text without anything that looks like a tag of ours: small models make up <tool_result>, <tooled_call> and whole calls where none may be."""
 
 
 def lark_for(chat: Chat) -> str | None:
@@ -28,7 +28,7 @@ def lark_for(chat: Chat) -> str | None:
         return f"start: {answer}" if answer else None
     answer = _answer(chat.response_format) or "TEXT"
     if chat.tool_choice == "none":
-        return f"start: {answer}\n{_WORDS}"
+        return f"start: {answer}\n{_WORDS} & ~/\\s*<(?s:.*)/"  # nor with a tag of its own making, by which they go on to write a call all the same
     return _with_calls(chat, answer)
 
 
