@@ -238,9 +238,10 @@ def test_what_cannot_be_done_is_one_sentence(tmp_path: Path, arguments: tuple[st
 @pytest.mark.model
 @pytest.mark.timeout(180)
 def test_a_chat_with_the_starter_model_reads_a_document_and_ends(shared_server: ServerProcess, tmp_path: Path) -> None:
-    (tmp_path / "lease.md").write_text("The lease begins on 1 April 2024. The lease ends on 31 March 2027.")  # as README has it: the starter model is weak
+    (tmp_path / "notes.md").write_text("The lighthouse of Brunn was built in 1911 by Ada Holm. It stands on a red rock beside the harbour.")
 
-    question = ("chat", "When does the lease end?", "-f", tmp_path / "lease.md", "-n", "512")
+    question = ("chat", "When was the lighthouse of Brunn built?", "-f", tmp_path / "notes.md", "-n", "512")
     told = command(*question, "--data-dir", shared_server.data_dir, timeout_s=160)
 
-    assert (told.returncode, bool(told.stdout.strip()), "file_search found lease.md" in told.stderr) == (0, True, True), told.stderr
+    assert (told.returncode, bool(told.stdout.strip()), "file_search found notes.md" in told.stderr) == (0, True, True), told.stderr
+    assert "<tool" not in told.stdout
