@@ -91,7 +91,7 @@ print([name for name, value in (('Uid', '10001'), ('Gid', '10001')) if set(statu
       status['NoNewPrivs'].strip(), status['Seccomp'].strip())
 """
 _DATA_IS_FULL = "for number in range(99):\n    with open(f'/mnt/data/{number}', 'wb') as file:\n        file.write(bytes(30_000_000))"
-_CROWD = "import os\nfor number in range(100_000):\n    os.mkdir(str(number))"
+_CROWD = "for number in range(100_000):\n    open(str(number), 'w').close()"
 _CHILDREN = """
 import os, signal, time
 children, refused = [], False
@@ -272,6 +272,7 @@ ATTACKS: tuple[Check, ...] = (
         r".*No space left on device.*",
         "Code can use up the memory of the system's kernel, or the inodes of the disk.",
         statuses=_ERROR,
+        files=None,
         is_messy=True,
     ),
     Check(

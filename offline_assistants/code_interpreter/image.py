@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import cast
 
 from offline_assistants.code_interpreter.docker_engine import DockerEngine
+from offline_assistants.code_interpreter.unpacked_image import remove_abandoned
 from offline_assistants.errors import SandboxError, SandboxUnavailable
 
 _REPOSITORY = "offline-assistants-sandbox"
@@ -85,6 +86,7 @@ async def export_image(path: Path, *, engine: DockerEngine) -> str:
         raise SandboxUnavailable("The sandbox image is not there. Run `offline-assistants sandbox build`.")
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
+        await asyncio.to_thread(remove_abandoned, path.parent, path.name)
         with partial.open("xb") as file:
             await engine.save_image(tag, file)
             file.flush()

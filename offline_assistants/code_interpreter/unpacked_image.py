@@ -5,6 +5,7 @@ The archive may come from anywhere, so nothing in it is written outside of the f
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import shutil
@@ -50,6 +51,7 @@ def unpack_image(archive_path: Path, folder: Path, tag: str) -> None:
     place = _place(folder, tag)
     partial = folder / f".{place.name}.{os.getpid()}.part"
     try:
+        remove_abandoned(folder, place.name)
         partial.mkdir(parents=True, mode=0o700)
         with tarfile.open(archive_path, "r:") as archive:
             image = cast("list[dict[str, Any]]", json.load(_member(archive, "manifest.json")))[0]
@@ -79,6 +81,14 @@ def remove_other_images(folder: Path, tag: str) -> list[str]:
     return [path.name for path in others]
 
 
+def remove_abandoned(folder: Path, name: str) -> None:
+    """Remove every `.NAME.PID.part` in `folder` whose process is gone: it was killed before it could. Raises OSError."""
+    for partial in folder.glob(f".{glob.escape(name)}.*.part"):
+        maker = partial.name.removesuffix(".part").rpartition(".")[2]
+        if maker.isdecimal() and not Path("/proc", maker).exists():
+            _remove(partial)
+
+
 def _place(folder: Path, tag: str) -> Path:
     return folder / tag.rpartition(":")[2]
 
@@ -100,7 +110,14 @@ def _unpack_layer(layer: tarfile.TarFile, root: Path) -> None:
         if gone is not None:
             for each in gone.parent.iterdir() if path.name == _ALL_DELETED and gone.parent.is_dir() else [gone]:
                 _remove(each)
-    layer.extractall(root, members=_wanted(layer, root), filter="tar")
+    folders = list[tarfile.TarInfo]()
+    for member in _wanted(layer, root):
+        layer.extract(member, root, set_attrs=not member.isdir(), filter="tar")
+        folders += [member] if member.isdir() else []
+    for member in reversed(folders):  # at the end: a folder may be closed to its owner, and one that became a link may lead anywhere
+        folder = _inside(root, PurePosixPath(member.name))
+        if folder is not None and folder.is_dir() and not folder.is_symlink():
+            folder.chmod(member.mode & 0o755)
 
 
 def _wanted(layer: tarfile.TarFile, root: Path) -> Iterator[tarfile.TarInfo]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
 import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -125,6 +127,33 @@ def test_a_hard_link_leads_to_nothing_outside(tmp_path: Path, is_absolute: bool)
         unpack_image(write_archive(tmp_path / "image.tar", [layer]), tmp_path / "images", TAG)
 
     assert (kept.stat().st_mode & 0o777, kept.stat().st_nlink) == (0o600, 1)
+
+
+def test_a_folder_that_becomes_a_link_changes_no_rights_outside(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    kept.mkdir(mode=0o700)
+    members = [entry("evil", tarfile.DIRTYPE, mode=0o755), entry("evil", tarfile.SYMTYPE, link=str(kept)), entry("closed", tarfile.DIRTYPE, mode=0o555)]
+    for member in members:
+        member.mtime = 1
+
+    unpack_image(write_archive(tmp_path / "image.tar", [archive_of(members)]), tmp_path / "images", TAG)
+
+    image = unpacked_image(tmp_path / "images", TAG)
+    assert image is not None
+    assert (kept.stat().st_mode & 0o777, kept.stat().st_mtime > 1) == (0o700, True)
+    assert (image.root / "closed").stat().st_mode & 0o777 == 0o555
+
+
+def test_what_a_killed_unpacking_left_goes_with_the_next_one(tmp_path: Path) -> None:
+    gone = subprocess.Popen(["/bin/true"])
+    gone.wait()
+    left, running = (tmp_path / "images" / f".0123456789ab.{pid}.part" for pid in (gone.pid, os.getppid()))
+    for folder in (left, running):
+        (folder / "root").mkdir(parents=True)
+
+    unpack(tmp_path, [("a", b"a")])
+
+    assert (left.exists(), running.exists()) == (False, True)
 
 
 def test_a_hard_link_inside_of_the_image_is_kept(tmp_path: Path) -> None:
