@@ -305,6 +305,15 @@ async def test_a_deep_folder_in_the_place_of_a_file_gives_way_to_it(conversation
     assert outcome.text == "'here'\n"
 
 
+async def test_a_file_whose_path_is_too_long_hides_none_beside_it(conversation: Conversation) -> None:
+    into_the_deep = "import os\nfor _ in range(16):\n    os.mkdir('d' * 250)\n    os.chdir('d' * 250)\n"
+
+    outcome = await conversation.run(into_the_deep + "for name in ('before', 'x' * 250, 'after'):\n    open(name, 'w').close()\nos.chdir('/mnt/data')")
+
+    assert sorted(path.rpartition("/")[2] for path in outcome.files) == ["after", "before"]
+    assert outcome.text == ""
+
+
 async def test_links_pipes_and_odd_names_never_leave_the_sandbox(conversation: Conversation) -> None:
     outcome = await conversation.run(
         "import os\n"
