@@ -10,8 +10,8 @@ from __future__ import annotations
 MAX_STEP_S = 0.25
 MAX_STRETCH = 6.0
 """A step with a piece of a prompt against one without."""
-MIN_PROMPT_TOKENS = 16
-"""Fewer would not pay for the weights that have to be read for them."""
+MIN_PROMPT_TOKENS = 4
+"""Fewer would not tell what one of them costs. Deep in a long prompt a token costs nearly as much as a step, so there are not many in one."""
 _FIRST_PROMPT_TOKENS = 32
 _WEIGHT = 0.3
 """Of the newest observation, against all that were before."""
