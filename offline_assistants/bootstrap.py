@@ -204,6 +204,7 @@ def engine_options(settings: Settings) -> EngineOptions:
         prefix_folder=settings.prefixes_path if settings.prefix_disk_bytes else None,
         max_prefix_bytes=settings.prefix_disk_bytes,
         lora_adapters=tuple(map(LoraAdapter.read, settings.lora)),
+        uses_packaged_adapters=settings.packaged_adapters,
         num_decode_threads=settings.decode_threads,
         num_prefill_threads=settings.prefill_threads,
     )

@@ -13,14 +13,14 @@ import os
 import re
 import threading
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any, cast
 
 from offline_assistants.domain.model_memory import ModelShape
-from offline_assistants.domain.models import ModelFile, ProjectorFile, projector_fits
+from offline_assistants.domain.models import AdapterFile, ModelFile, ProjectorFile, projector_fits
 from offline_assistants.errors import EngineError, ModelNotLoaded, RequestError
 from offline_assistants.gguf import Gguf, Header, read_gguf
 
@@ -40,6 +40,7 @@ class PackagedModel:
     """The model: a file, or a folder with several."""
     sha256: dict[str, str]
     """Of every file that is loaded; the keys are relative to `root`."""
+    adapter: AdapterFile | None = None
 
 
 class Catalog:
@@ -77,6 +78,8 @@ class Catalog:
             raise ModelNotLoaded(f"The model file {model.path.name} cannot be used: {model.problem}.{advice}")
         if model.sha256 is not None:
             self._verified.check(model.path, model.sha256, advice="Install its package again.")
+            if model.adapter is not None:
+                self._verified.check(model.adapter.path, model.adapter.sha256, advice="Install offline-assistants again, or serve with --no-packaged-adapters.")
         elif (digest := self._digest_of(model.path)) is not None:
             retry = f"offline-assistants models verify {model.model_id} --sha256 SHA256"
             self._verified.check(model.path, digest, advice=f"Get it again; or, if it was meant to change, say so: {retry}")
@@ -138,7 +141,7 @@ class Catalog:
                 sha256 = packaged.sha256[packaged.path.relative_to(packaged.root).as_posix()]
                 model = _describe([packaged.path], self._headers, model_id=packaged.model_id, sha256=sha256)
                 if model is not None:
-                    yield model
+                    yield replace(model, adapter=packaged.adapter)
 
 
 _PART = re.compile(r"-(\d{5})-of-(\d{5})$")
@@ -265,8 +268,16 @@ def _read_catalog(path: Path) -> list[PackagedModel]:
         # Finding a package runs none of its code; importing it would.
         spec = importlib.util.find_spec(entry["module"])
         for root in (spec.submodule_search_locations or [])[:1] if spec else []:
-            models.append(PackagedModel(entry["id"], entry["kind"], Path(root), Path(root) / entry["path"], entry["sha256"]))
+            adapter = _adapter(path.parent, entry.get("adapter"))
+            models.append(PackagedModel(entry["id"], entry["kind"], Path(root), Path(root) / entry["path"], entry["sha256"], adapter))
     return models
+
+
+def _adapter(folder: Path, entry: Mapping[str, str] | None) -> AdapterFile | None:
+    """None for a model without one, or when it is not there: then the model works as its makers left it."""
+    if entry is None or not (folder / entry["file"]).is_file():
+        return None
+    return AdapterFile(folder / entry["file"], entry["sha256"])
 
 
 class _Verified:

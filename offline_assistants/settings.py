@@ -79,6 +79,7 @@ class Settings(BaseSettings):
     mmap: bool = Field(default=True, description="Map model files into memory, so that they are read as needed and shared; else read them whole.")
     mlock: bool = Field(default=False, description="Keep the weights from being swapped out; needs a high enough `ulimit -l`.")
     lora: list[str] = Field(default=[], description="LoRA adapters, each as MODEL=PATH or MODEL=PATH:SCALE.")
+    packaged_adapters: bool = Field(default=True, description="Load packaged models with the LoRA adapters that come with them, where --lora names no other.")
     decode_threads: int | None = Field(default=None, ge=1, description="Threads for decoding. Default: half of the cores, so that the machine stays usable.")
     prefill_threads: int | None = Field(default=None, ge=1, description="Threads for reading prompts. Default: all cores.")
     embed_threads: int = Field(default=1, ge=1, description="Threads for embedding documents and queries.")

@@ -12,8 +12,8 @@ RANK = 4
 NUM_BLOCKS = 30
 
 
-def write_adapter(path: Path, *, width: int = STARTER_WIDTH, strength: float = 0.1, seed: int = 1) -> Path:
-    """Of the attention's queries and outputs. `width`: n_embd of the model that it is for."""
+def write_adapter(path: Path, *, width: int = STARTER_WIDTH, strength: float = 0.1, seed: int = 1, chat_format: str | None = None) -> Path:
+    """Of the attention's queries and outputs. `width`: n_embd of the model that it is for; `chat_format`: what it says that it was trained on."""
     random = np.random.default_rng(seed)
     tensors = {
         f"blk.{block}.{name}.weight.lora_{part}": random.normal(0, strength, (RANK, width) if part == "a" else (width, RANK)).astype(np.float32)
@@ -22,5 +22,7 @@ def write_adapter(path: Path, *, width: int = STARTER_WIDTH, strength: float = 0
         for part in "ab"
     }
     values = {"general.architecture": "llama", "general.type": "adapter", "adapter.type": "lora", "adapter.lora.alpha": float(RANK)}
+    if chat_format is not None:
+        values["offline_assistants.chat_format"] = chat_format
     path.write_bytes(gguf_of(values, tensors))
     return path

@@ -72,6 +72,8 @@ def _details(file: ModelFile) -> dict[str, Any]:
 
     found: dict[str, Any] = {"path": str(file.path), "trained_context_tokens": file.context_tokens, "has_chat_template": file.template is not None}
     found |= _family(file)
+    if file.adapter is not None:
+        found["adapter"] = str(file.adapter.path)
     if file.tuned is not None:
         found |= {"tuned_decode_threads": file.tuned.decode_threads, "tuned_prefill_threads": file.tuned.prefill_threads}
         found |= {"tuned_copy": str(file.tuned.copy)} if file.tuned.copy else {}

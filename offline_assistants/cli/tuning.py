@@ -64,7 +64,8 @@ def _untuned(tunings: Tunings) -> list[ModelFile]:
 
 
 def _tune(file: ModelFile, tunings: Tunings, *, copy: bool, is_silent: bool) -> dict[str, Any]:
-    """Measures, keeps what is best, and shows it unless `is_silent`."""
+    """Measures, keeps what is best, and shows it unless `is_silent`. A model with an adapter decodes slower than a copy that has it in it, so one is tried."""
+    copy = copy or file.adapter is not None
     found = _measured(file, tunings.copies / f"{file.model_id}-Q8_0.gguf" if copy else None)
     tuned = _tuned(found, tunings)
     tunings.keep(file, tuned)
@@ -78,7 +79,9 @@ def _measured(file: ModelFile, copy: Path | None) -> dict[str, Any]:
     if copy is not None and copy.stem.count("-of-"):
         raise OfflineAssistantsError(f"{file.model_id} is in parts, and only a model of one file can be copied.")
     Catalog(Settings().models_path).verify(file)
-    command = [sys.executable, "-P", "-m", "offline_assistants.engine.tuner", str(file.path), *([str(copy)] if copy else [])]
+    command = [sys.executable, "-P", "-m", "offline_assistants.engine.tuner", str(file.path)]
+    command += ["--copy", str(copy)] if copy else []
+    command += ["--adapter", str(file.adapter.path)] if file.adapter else []
     found = dict[str, Any]()
     with steps(f"measuring {file.model_id}", 2 if copy else 1) as advance:
         for finding in _findings(command):
@@ -111,7 +114,7 @@ def _show(file: ModelFile, found: dict[str, Any], tuned: Tuned, *, was_tried: bo
     show_table(("form", "threads", "decode tok/s", "prompt tok/s"), _rows(file, found))
     say(f"{file.model_id}: {tuned.decode_threads} to decode, {tuned.prefill_threads} to read prompts, from the next time that it is loaded.")
     if tuned.copy is not None:
-        say(f"Its copy in Q8_0 is used ({size(found['copy_bytes'])}, {tuned.copy}).")
+        say(f"Its copy in Q8_0{', with its adapter in it,' if file.adapter else ''} is used ({size(found['copy_bytes'])}, {tuned.copy}).")
     elif was_tried:
         say("A copy in Q8_0 is not faster enough to be worth its room, so there is none.")
     elif file.quantization in SLOW_FORMATS:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from offline_assistants.domain.model_memory import ModelShape
@@ -23,13 +23,22 @@ class ProjectorFile:
 
 
 @dataclass(frozen=True, slots=True)
+class AdapterFile:
+    """A LoRA adapter that comes with a packaged model: a GGUF file that makes it better at its work here."""
+
+    path: Path
+    sha256: str
+    """What the file must hash to before it is loaded."""
+
+
+@dataclass(frozen=True, slots=True)
 class Tuned:
     """How a model is run best on this machine, as `models tune` found."""
 
     decode_threads: int
     prefill_threads: int
     copy: Path | None = None
-    """The same weights in a form that this processor computes faster: it is loaded in place of the model's own file."""
+    """The same weights in a form that this processor computes faster, with the model's adapter in them: it is loaded in place of the model's own file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +68,19 @@ class ModelFile:
     """Its chat template."""
     tuned: Tuned | None = None
     """None until it was tuned on this machine, as it is now."""
+    adapter: AdapterFile | None = None
+    """What it is loaded with."""
 
     @property
     def loaded_path(self) -> Path:
         """What is loaded."""
         return self.tuned.copy if self.tuned and self.tuned.copy else self.path
+
+    def without_adapter(self) -> ModelFile:
+        """The model as its makers left it."""
+        if self.adapter is None:
+            return self
+        return replace(self, adapter=None, tuned=replace(self.tuned, copy=None) if self.tuned else None)
 
 
 def projector_fits(name: str, model_id: str) -> int | None:

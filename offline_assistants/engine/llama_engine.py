@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from offline_assistants.domain.models import ModelFile
-from offline_assistants.engine.options import EngineOptions
+from offline_assistants.engine.options import EngineOptions, LoraAdapter
 from offline_assistants.engine.wire import (
     LOAD_REQUEST_ID,
     Cancel,
@@ -297,6 +297,8 @@ class _Worker:
 def options_for(model: ModelFile, options: EngineOptions) -> EngineOptions:
     """Its own adapters only, and the threads that were found best for it where nobody says otherwise."""
     adapters = tuple(adapter for adapter in options.lora_adapters if adapter.model_id == model.model_id)
+    if model.adapter is not None and model.loaded_path == model.path:
+        adapters = (LoraAdapter(model.model_id, model.adapter.path),)
     decode, prefill = options.num_decode_threads, options.num_prefill_threads
     if model.tuned is not None:
         decode, prefill = decode or model.tuned.decode_threads, prefill or model.tuned.prefill_threads

@@ -8,7 +8,7 @@ import sys
 from collections import deque
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import llama_cpp
 import numpy as np
@@ -40,7 +40,7 @@ _FLASH_ATTENTION = {"auto": -1, "off": 0, "on": 1}
 _KV_CACHE_TYPES = {"f32": 0, "f16": 1, "q4_0": 2, "q4_1": 3, "q5_0": 6, "q5_1": 7, "q8_0": 8, "bf16": 30}
 """ggml_type."""
 CHAT_FORMAT_KEY = "offline_assistants.chat_format"
-"""Where an adapter's file says which chat format it was trained on."""
+"""Where the file of a model or an adapter says which chat format it was trained on."""
 _EXPECTED = (
     "possible training context overflow",  # a unified cache is larger than any one sequence may be; llama.cpp takes its size for that of a sequence
     # An aborted batch.
@@ -74,8 +74,8 @@ class ModelRunner:
         self._max_batch_tokens = max(options.max_step_tokens, num_together) + self.num_slots
         self._abort_flag = ctypes.create_string_buffer(2)
         self._context = self._make_context(options)
-        self.adapter_format = self._adapt(options.lora_adapters)
-        """The chat format that an adapter was trained on; None when none says so."""
+        self.trained_format = self._adapt(options.lora_adapters) or _value(_llama.llama_model_meta_val_str, self._model, CHAT_FORMAT_KEY)
+        """The chat format that an adapter was trained on, or the model itself; None when neither says so."""
         self._memory = _llama.llama_get_memory(self._context)
         self._batch = _llama.llama_batch_init(self._max_batch_tokens, 0, 1)
         self._pieces: dict[int, bytes] = {}
@@ -151,13 +151,7 @@ class ModelRunner:
                 raise ModelNotLoaded(f"The LoRA adapter {adapter.path.name} does not fit the model {adapter.model_id}: {reason}. Take it out of --lora.")
         if _llama.llama_set_adapters_lora(self._context, loaded, len(adapters), scales) != 0:
             raise ModelNotLoaded(f"The LoRA adapters of {adapters[0].model_id} cannot be used together: {self._log.last_error()}.")
-        asked = [format_ for each in loaded if (format_ := self._adapter_value(each, CHAT_FORMAT_KEY))]
-        return asked[0] if asked else None
-
-    def _adapter_value(self, adapter: Any, key: str) -> str | None:
-        buffer = ctypes.create_string_buffer(256)
-        length = _llama.llama_adapter_meta_val_str(adapter, key.encode(), buffer, len(buffer))
-        return buffer.value.decode("utf-8", "replace") if length >= 0 else None
+        return next((name for each in loaded if (name := _value(_llama.llama_adapter_meta_val_str, each, CHAT_FORMAT_KEY))), None)
 
     def _read_vocabulary(self) -> None:
         ids = range(self.num_vocab)
@@ -336,14 +330,24 @@ class ModelRunner:
         _llama.llama_memory_seq_cp(self._memory, source, target, 0, num_tokens)
 
 
+def _value(read: Any, loaded: Any, key: str) -> str | None:
+    """A text of the header of a model or an adapter, each of which llama.cpp reads by a function of its own."""
+    buffer = ctypes.create_string_buffer(256)
+    length = read(loaded, key.encode(), buffer, len(buffer))
+    return buffer.value.decode("utf-8", "replace") if length >= 0 else None
+
+
 class _Log:
     """llama.cpp's log: warnings and errors go to stderr, and the last errors are kept for our own messages."""
+
+    _in_use: ClassVar[list[Any]] = []
+    """llama.cpp holds only the pointer of a callback, and may say something when its model is long gone."""
 
     def __init__(self) -> None:
         self._errors: deque[str] = deque(maxlen=8)
         self._level = 0
-        # llama.cpp holds only the pointer, so the callback must live as long as the process uses the library.
         self.callback = _llama.llama_log_callback(self._take)
+        self._in_use.append(self.callback)
         _llama.llama_log_set(self.callback, None)
 
     def last_error(self) -> str:

@@ -5,6 +5,7 @@ A figure is the best of a few short rounds, and rounds of all candidates alterna
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import sys
@@ -14,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from offline_assistants.engine.model_runner import ModelRunner
-from offline_assistants.engine.options import EngineOptions
+from offline_assistants.engine.options import EngineOptions, LoraAdapter
 from offline_assistants.engine.requantizer import requantize
 from offline_assistants.engine.scheduler import BatchItem
 from offline_assistants.errors import OfflineAssistantsError
@@ -28,7 +29,7 @@ _CONTEXT_TOKENS = 512
 GOOD_ENOUGH = 0.9
 """Of the best rate: fewer threads that reach it leave the other cores to whatever else the machine does, and lose little when it does."""
 MIN_GAIN = 1.1
-"""A copy takes room on the disk, so it has to be so much faster at reading prompts, and no slower at writing than `GOOD_ENOUGH`."""
+"""A copy takes room on the disk, so it has to be so much faster at reading prompts or at writing, and no slower at the other than `GOOD_ENOUGH`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +56,9 @@ def fewest_good(rates: dict[int, float]) -> int:
 
 def is_better(copy: Rates, original: Rates) -> bool:
     """Whether it is worth its room."""
-    gain = max(copy.prefill.values()) / max(original.prefill.values())
-    return gain >= MIN_GAIN and max(copy.decode.values()) >= GOOD_ENOUGH * max(original.decode.values())
+    prefill = max(copy.prefill.values()) / max(original.prefill.values())
+    decode = max(copy.decode.values()) / max(original.decode.values())
+    return max(prefill, decode) >= MIN_GAIN and min(prefill, decode) >= GOOD_ENOUGH
 
 
 def candidates(num_cores: int) -> list[int]:
@@ -111,15 +113,15 @@ def _timed(compute: Callable[[], None]) -> float:
 # ── The child process ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _findings(path: Path, copy: Path | None) -> Iterator[dict[str, object]]:
-    """`copy`: where to put one in Q8_0. It stays there only if it is better."""
+def _findings(path: Path, copy: Path | None, adapter: Path | None) -> Iterator[dict[str, object]]:
+    """`copy`: where to put one in Q8_0, with the adapter in it. It stays there only if it is better than the original with the adapter beside it."""
     numbers = candidates(len(os.sched_getaffinity(0)))
-    original = _rates(path, numbers)
+    original = _rates(path, numbers, adapter)
     yield {"original": asdict(original)}
     if copy is None:
         yield _choice(original, None)
         return
-    requantize(path, copy, num_threads=max(numbers))
+    requantize(path, copy, num_threads=max(numbers), adapter=adapter)
     found = _rates(copy, numbers)
     yield {"copy": asdict(found), "copy_bytes": copy.stat().st_size}
     if is_better(found, original):
@@ -133,8 +135,9 @@ def _choice(rates: Rates, copy: str | None) -> dict[str, object]:
     return {"chosen": {"decode_threads": rates.decode_threads, "prefill_threads": rates.prefill_threads, "copy": copy}}
 
 
-def _rates(path: Path, numbers: Sequence[int]) -> Rates:
-    options = EngineOptions(max_context_tokens=_CONTEXT_TOKENS, max_running=1, max_step_tokens=_MAX_PREFILL)
+def _rates(path: Path, numbers: Sequence[int], adapter: Path | None = None) -> Rates:
+    adapters = (LoraAdapter(path.stem, adapter),) if adapter else ()
+    options = EngineOptions(max_context_tokens=_CONTEXT_TOKENS, max_running=1, max_step_tokens=_MAX_PREFILL, lora_adapters=adapters)
     runner = ModelRunner(path, options)
     try:
         return measure(runner, numbers, lambda part: _tell({"progress": part}))
@@ -148,10 +151,13 @@ def _tell(finding: dict[str, object]) -> None:
 
 
 def main() -> None:
-    """Arguments: the model, and where a copy may go."""
-    path, copy = Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) > 2 else None
+    parser = argparse.ArgumentParser()
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--copy", type=Path, help="where a copy may go")
+    parser.add_argument("--adapter", type=Path)
+    arguments = parser.parse_args()
     try:
-        for finding in _findings(path, copy):
+        for finding in _findings(arguments.model, arguments.copy, arguments.adapter):
             _tell(finding)
     except OfflineAssistantsError as error:
         _tell({"error": error.message})

@@ -100,4 +100,4 @@ def _processor() -> str:
 
 
 def _identity(file: ModelFile) -> list[str | int]:
-    return [str(file.path), file.size_bytes, file.created_at]
+    return [str(file.path), file.size_bytes, file.created_at, *([file.adapter.sha256] if file.adapter else [])]

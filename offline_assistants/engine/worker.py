@@ -90,7 +90,7 @@ class Worker:
 
     def _load(self, load: Load) -> None:
         self._runner = ModelRunner(load.path, load.options, load.projector)
-        self._format = choose(_template(self._runner, load.path.stem), trained_on=self._runner.adapter_format).format
+        self._format = choose(_template(self._runner, load.path.stem), trained_on=self._runner.trained_format).format
         self._shown_words = self._runner.tokens_in(self._format.words)
         self._grammar_tokenizer = self._runner.grammar_tokenizer()
         cache = KVCache(self._runner.num_slots, can_cut=self._runner.can_cut_cache)

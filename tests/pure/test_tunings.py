@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from offline_assistants.domain.models import ModelFile, Tuned
+from offline_assistants.domain.models import AdapterFile, ModelFile, Tuned
 from offline_assistants.engine.llama_engine import options_for
 from offline_assistants.engine.options import EngineOptions
 from offline_assistants.engine.tuner import Rates, candidates, fewest_good, is_better
@@ -38,7 +38,9 @@ def test_a_few_numbers_of_threads_are_tried(num_cores: int, numbers: list[int]):
     assert candidates(num_cores) == numbers
 
 
-@pytest.mark.parametrize(("decode", "prefill", "expected"), [(100.0, 400.0, True), (100.0, 210.0, False), (50.0, 400.0, False)])
+@pytest.mark.parametrize(
+    ("decode", "prefill", "expected"), [(100.0, 400.0, True), (91.0, 210.0, False), (50.0, 400.0, False), (140.0, 190.0, True), (140.0, 100.0, False)]
+)
 def test_a_copy_has_to_be_worth_its_room(decode: float, prefill: float, expected: bool):
     original = Rates({1: 90.0}, {2: 200.0})
 
@@ -60,6 +62,13 @@ def test_a_file_that_changed_has_to_be_tuned_again(tunings: Tunings, change: dic
     tunings.keep(FILE, FOUND)
 
     assert tuned(tunings, replace(FILE, **change)) is None  # type: ignore[arg-type]
+
+
+def test_a_model_whose_adapter_changed_has_to_be_tuned_again(tunings: Tunings):
+    first, second = (replace(FILE, adapter=AdapterFile(Path("/models/small.lora.gguf"), sha256)) for sha256 in ("aa", "bb"))
+    tunings.keep(first, FOUND)
+
+    assert (tuned(tunings, first), tuned(tunings, second), tuned(tunings, FILE)) == (FOUND, None, None)
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"small": 1}', '{"small": {}}', "{"])

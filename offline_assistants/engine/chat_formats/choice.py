@@ -100,9 +100,11 @@ def families() -> tuple[tuple[str, Family], ...]:
 def choose(template: ChatTemplate, *, trained_on: str | None = None) -> Choice:
     """The format for a template, chosen by the template's text alone, or the one that the model's adapter was trained on. Raises ModelNotLoaded."""
     if trained_on == "compact":
-        return Choice(GenericFormat(template, name="compact", tools_told=compact_section), "The model's adapter was trained on tools in a line each.")
+        return Choice(GenericFormat(template, name="compact", tools_told=compact_section), "The model, or its adapter, was trained on tools in a line each.")
     if trained_on is not None:
-        raise ModelNotLoaded(f"The LoRA adapter was trained on the chat format {trained_on!r}, which this version does not know. Take it out of --lora.")
+        raise ModelNotLoaded(
+            f"The model or its LoRA adapter was trained on the chat format {trained_on!r}, which this version does not know. Take the adapter out of --lora."
+        )
     for name, family in families():
         syntax = family(template.source)
         if syntax is None or syntax.calls is None:
