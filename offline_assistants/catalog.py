@@ -100,6 +100,16 @@ class Catalog:
         except OSError as error:
             raise EngineError(f"{model.path} cannot be deleted: {error.strerror}.") from error
 
+    def verify_packaged(self) -> dict[str, str | None]:
+        """What else of the packages is loaded, by name: what is wrong with it, None when it is what was published. Hashed anew."""
+        found: dict[str, str | None] = {}
+        for packaged in self._packaged:
+            if packaged.kind == "embedding":
+                found[packaged.model_id] = _difference({packaged.root / name: sha256 for name, sha256 in packaged.sha256.items()})
+            if packaged.adapter is not None:
+                found[f"{packaged.model_id} (adapter)"] = _difference({packaged.adapter.path: packaged.adapter.sha256})
+        return found
+
     def embedder_id(self) -> str | None:
         """The name of the starter embedder; None when its package is not installed."""
         return next((packaged.model_id for packaged in self._packaged if packaged.kind == "embedding"), None)
@@ -278,6 +288,19 @@ def _adapter(folder: Path, entry: Mapping[str, str] | None) -> AdapterFile | Non
     if entry is None or not (folder / entry["file"]).is_file():
         return None
     return AdapterFile(folder / entry["file"], entry["sha256"])
+
+
+def _difference(expected: Mapping[Path, str]) -> str | None:
+    """Which of the files is not what it should be, in words; None when all are."""
+    for path, sha256 in expected.items():
+        try:
+            with path.open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            return f"{path.name} cannot be read ({error.strerror})"
+        if found != sha256:
+            return f"{path.name} changed: it was {sha256}"
+    return None
 
 
 class _Verified:

@@ -138,10 +138,12 @@ def verify_models(
 
     A file that was verified is also checked before it is loaded. Exit code 1 when one is not what it should be.
     """
-    files = [find_model(model)] if model else _catalog().list_files()
     if sha256 is not None and model is None:
         raise OfflineAssistantsError("--sha256 is for one model: name it.")
-    rows = [_verify(file, sha256) for file in files]
+    catalog = _catalog()
+    rows = [_verify(file, sha256) for file in ([find_model(model)] if model else catalog.list_files())]
+    if model is None:
+        rows += [{"id": name, "state": problem or "ok", "sha256": ""} for name, problem in catalog.verify_packaged().items()]
     if as_json:
         show_json(rows)
     else:

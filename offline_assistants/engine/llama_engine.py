@@ -255,6 +255,8 @@ class _Worker:
             return
         self.is_alive = False
         self.how_it_ended = "it was closed" if exit_code is None else _words(exit_code)
+        if exit_code is not None:
+            _log.warning("the engine of %s died: %s", self.model_id, self.how_it_ended)
         self._outbox.put(None)
         for request_id, inbox in self._inboxes.items():
             inbox.put_nowait(self._lost(request_id))
@@ -280,7 +282,6 @@ class _Worker:
         self.process.kill()
         exit_code = self.process.wait()
         stream.close()
-        _log.info("the engine of %s ended with code %s", self.model_id, exit_code)
         with contextlib.suppress(RuntimeError):
             self.loop.call_soon_threadsafe(self._end, exit_code)
 

@@ -252,6 +252,10 @@ class TestPackaged:
         with pytest.raises(ModelNotLoaded, match="sha256"):
             self.catalog(tmp_path, sha256="0" * 64).embedder_path()
 
+    def test_what_differs_is_told_by_its_name(self, tmp_path: Path, sha256: str):
+        assert self.catalog(tmp_path, sha256=sha256).verify_packaged() == {"m": None}
+        assert self.catalog(tmp_path, sha256="0" * 64).verify_packaged() == {"m": f"{self.FILE} changed: it was {'0' * 64}"}
+
     def test_what_was_verified_is_remembered(self, tmp_path: Path, sha256: str):
         verified = tmp_path / "verified.json"
         self.catalog(tmp_path, sha256=sha256, verified=verified).embedder_path()
