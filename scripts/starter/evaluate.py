@@ -30,13 +30,16 @@ from rich.table import Table
 
 from scripts.starter.base_model import MODEL_ID
 from scripts.starter.cases import Case, Judgement, Outcome, hand_written, held_out_cases, overlap
+from scripts.starter.speed import NUM_ROUNDS, decode_ratio
 
 KINDS = ("function", "calls", "none", "code", "search", "not held", "plain")
+MORE_KINDS = ("by hand", "speed")
 QUICK_CASES = 12
 START_TIMEOUT_S = 120
 MAX_TOKENS = 300
 AGREES = 0.5
 """Words shared with the base's own answer from which on an answer agrees with it."""
+SPEED = "decode speed, merged into the base, against the base"
 TARGETS = {
     "right tool: code": 0.92,
     "right tool: search": 0.92,
@@ -50,6 +53,7 @@ TARGETS = {
     "plain questions agree with the base": 0.90,
     "by hand: right": 0.70,
     "by hand: plain questions without a tool": 0.95,
+    SPEED: 0.97,
 }
 
 
@@ -65,7 +69,7 @@ def main() -> int:
     parser.add_argument("--adapter", type=Path, help="a GGUF of export.py; without it, the base")
     parser.add_argument("--cases", type=int, default=200, help="of each kind")
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_CASES} cases of each kind")
-    parser.add_argument("--kinds", nargs="+", choices=[*KINDS, "by hand"], default=[*KINDS, "by hand"])
+    parser.add_argument("--kinds", nargs="+", choices=[*KINDS, *MORE_KINDS], default=[*KINDS, *MORE_KINDS])
     parser.add_argument("--side", choices=["train", "held_out"], default="held_out", help="whose topics")
     parser.add_argument("--at-once", type=int, default=4, help="how many requests are under way")
     parser.add_argument("--json", type=Path, help="keeps the figures and every answer")
@@ -81,6 +85,8 @@ def main() -> int:
     plain = [each for each in answered[: len(cases)] if each.case.kind == "plain"]
     agreement = agreements(plain, arguments) if plain else []
     found = figures(answered[: len(cases)], answered[len(cases) :], agreement)
+    if arguments.adapter is not None and "speed" in arguments.kinds:
+        found[SPEED] = (decode_ratio(arguments.adapter), NUM_ROUNDS)
     show(found)
     if broken := [each.outcome.status for each in answered if each.outcome.status.startswith("failed")]:
         Console(highlight=False).print(f"{len(broken)} of {len(answered)} requests failed and count as wrong. The first: {broken[0]}")
