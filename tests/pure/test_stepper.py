@@ -263,9 +263,9 @@ def test_a_prompt_beside_an_answer_comes_in_pieces_that_keep_the_steps_short():
     engine.step()
     engine.step()
 
-    engine.add(sequence(2, "a" * 300, max_tokens=1))
+    engine.add(sequence(2, "a" * 100, max_tokens=1))
     began, steps = model.now, []
-    while len(model.cells.get(1, [])) < 300:
+    while len(model.cells.get(1, [])) < 100:
         engine.step()
         steps.append(model.now - began)
         began = model.now
