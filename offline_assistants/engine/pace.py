@@ -10,8 +10,8 @@ from __future__ import annotations
 MAX_STEP_S = 0.25
 MAX_STRETCH = 6.0
 """A step with a piece of a prompt against one without."""
-MIN_PROMPT_TOKENS = 4
-"""Fewer would not tell what one of them costs. Deep in a long prompt a token costs nearly as much as a step, so there are not many in one."""
+MIN_PROMPT_TOKENS = 2
+"""Fewer say of one of them at most that it costs no more. Deep in a long prompt a token costs nearly as much as a step, so there are not many in one."""
 _FIRST_PROMPT_TOKENS = 32
 _WEIGHT = 0.3
 """Of the newest observation, against all that were before."""
@@ -31,10 +31,13 @@ class Pace:
         """A step with so many sequences that decode and so many tokens of prompts took so long."""
         if not num_prompt_tokens:
             self._decode_s = _mixed(self._decode_s, duration_s)
-        elif num_prompt_tokens >= MIN_PROMPT_TOKENS:
-            rest_s = duration_s - (self._decode_s or 0.0 if num_decoding else 0.0)
-            # However the estimates stand to each other, a token is never free.
-            self._prompt_token_s = _mixed(self._prompt_token_s, max(rest_s, 0.1 * duration_s) / num_prompt_tokens)
+            return
+        rest_s = duration_s - (self._decode_s or 0.0 if num_decoding else 0.0)
+        # However the estimates stand to each other, a token is never free.
+        token_s = max(rest_s, 0.1 * duration_s) / num_prompt_tokens
+        # A machine that was slow for a moment has small steps afterwards, and they have to be able to tell that it is over.
+        if num_prompt_tokens >= MIN_PROMPT_TOKENS or (self._prompt_token_s is not None and token_s < self._prompt_token_s):
+            self._prompt_token_s = _mixed(self._prompt_token_s, token_s)
 
     @property
     def num_prompt_tokens(self) -> int:

@@ -112,10 +112,11 @@ class Stepper:
         finally:
             self._in_flight = ()
         duration_s = self._clock() - began
-        sizes = [len(item.tokens) for item in batch]
-        num_decoding = sizes.count(1)
-        self._pace.observe(num_decoding=num_decoding, num_prompt_tokens=sum(sizes) - num_decoding, duration_s=duration_s)
-        self._count(sum(sizes) - num_decoding, sum(item.wants_logits for item in batch), duration_s)
+        # A piece of a prompt may be of one token, too; but the last of them is decoded like any token that was sampled.
+        num_decoding = sum(len(item.tokens) == 1 and item.wants_logits for item in batch)
+        num_prompt_tokens = sum(len(item.tokens) for item in batch) - num_decoding
+        self._pace.observe(num_decoding=num_decoding, num_prompt_tokens=num_prompt_tokens, duration_s=duration_s)
+        self._count(num_prompt_tokens, sum(item.wants_logits for item in batch), duration_s)
         return logits
 
     def _count(self, num_prompt_tokens: int, num_sampled_tokens: int, duration_s: float) -> None:

@@ -35,6 +35,23 @@ def test_a_model_that_is_too_slow_for_the_limit_still_moves():
     assert 1 <= settled(decode_s=0.400, prompt_token_s=0.050) <= MIN_PROMPT_TOKENS
 
 
+def test_where_a_prompt_token_costs_as_much_as_a_step_there_are_few_in_one():
+    assert settled(decode_s=0.010, prompt_token_s=0.010) <= MAX_STRETCH
+
+
+def test_a_machine_that_was_slow_for_a_moment_gets_its_pieces_back():
+    pace = Pace()
+    pace.observe(num_decoding=1, num_prompt_tokens=0, duration_s=0.010)
+    pace.observe(num_decoding=1, num_prompt_tokens=MIN_PROMPT_TOKENS, duration_s=2.0)
+    assert pace.num_prompt_tokens < MIN_PROMPT_TOKENS
+
+    for _ in range(60):
+        size = pace.num_prompt_tokens
+        pace.observe(num_decoding=1, num_prompt_tokens=size, duration_s=0.010 + size * 0.002)
+
+    assert pace.num_prompt_tokens > 5 * MIN_PROMPT_TOKENS
+
+
 def test_the_first_piece_is_small_because_nobody_knows_yet():
     assert Pace().num_prompt_tokens == 32
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from offline_assistants.engine.detokenizer import StopStrings
 from offline_assistants.engine.kv_cache import Aborted, CacheIsFull, KVCache
 from offline_assistants.engine.options import EngineOptions
+from offline_assistants.engine.pace import MAX_STRETCH
 from offline_assistants.engine.prefix_files import PrefixFiles
 from offline_assistants.engine.sampler import Sampler
 from offline_assistants.engine.scheduler import Batch
@@ -272,6 +273,27 @@ def test_a_prompt_beside_an_answer_comes_in_pieces_that_keep_the_steps_short():
 
     assert max(steps) < 0.4
     assert max(steps[1:-1]) <= 0.25
+
+
+def test_several_prompts_beside_an_answer_make_steps_no_longer_than_one_does():
+    model = AlphabetModel(num_cells=4000)
+    engine = Stepper(model, KVCache(5), EngineOptions(max_running=5, max_step_tokens=256), num_kv_tokens=model.num_cells, clock=model.clock)
+    model.token_s = 0.01
+    engine.add(sequence(1, "aaa"))
+    for _ in range(3):
+        engine.step()
+
+    for number in (2, 3, 4, 5):
+        engine.add(sequence(number, "a" * 100, max_tokens=1))
+    began, steps = model.now, []
+    for _ in range(20):  # the answer to the first is longer
+        engine.step()
+        steps.append(model.now - began)
+        began = model.now
+
+    assert max(steps[5:]) <= 1.2 * MAX_STRETCH * model.token_s
+    known = 3  # the others begin as the first does
+    assert engine.state().num_prompt_tokens == known + sum(len(model.cells[slot]) - known for slot in (1, 2, 3, 4))
 
 
 # ── Pictures ─────────────────────────────────────────────────────────────────────────────────────────────────────────
