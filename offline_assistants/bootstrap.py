@@ -108,7 +108,8 @@ async def build_app(
         blobs = await stack.enter_async_context(BlobStore.open(settings.data_dir / "blobs", min_free_bytes=settings.min_free_disk_bytes))
         await _drop_unused_blobs(store, blobs)  # and count who uses the others: without that an import could take away what files share
         digests = Digests(settings.digests_path)
-        catalog = Catalog(settings.models_path, verified_path=settings.data_dir / "verified.json", digest_of=digests.get)
+        verified = settings.data_dir / "verified.json"
+        catalog = Catalog(settings.models_path, verified_path=verified, digest_of=digests.get, wants_adapter=settings.wants_packaged_adapter)
         aliases = ModelAliases.read(settings.model_aliases)
         engines = engines or await stack.enter_async_context(_engines(settings, catalog))
         engines = AliasedEngines(engines, aliases, default_model=settings.default_model)
@@ -204,7 +205,6 @@ def engine_options(settings: Settings) -> EngineOptions:
         prefix_folder=settings.prefixes_path if settings.prefix_disk_bytes else None,
         max_prefix_bytes=settings.prefix_disk_bytes,
         lora_adapters=tuple(map(LoraAdapter.read, settings.lora)),
-        uses_packaged_adapters=settings.packaged_adapters,
         num_decode_threads=settings.decode_threads,
         num_prefill_threads=settings.prefill_threads,
     )

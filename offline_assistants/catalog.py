@@ -51,12 +51,14 @@ class Catalog:
         verified_path: Path | None = None,
         catalog_path: Path | None = None,
         digest_of: Callable[[Path], str | None] = lambda _: None,
+        wants_adapter: Callable[[str], bool] = lambda _: True,
     ) -> None:
         """Folders that do not exist hold no models. `verified_path`: a file in which to remember what was verified, so that a start need not hash again.
 
-        `digest_of`: what a file of the user must hash to; None for one that nobody has vouched for.
+        `digest_of`: what a file of the user must hash to; None for one that nobody has vouched for. `wants_adapter`: whether a packaged model is to have the
+        adapter that it comes with.
         """
-        self._digest_of = digest_of
+        self._digest_of, self._wants_adapter = digest_of, wants_adapter
         self._dirs = (models_dir, *more_dirs)
         self._verified = _Verified(verified_path)
         self._packaged = _read_catalog(catalog_path or _catalog_path())
@@ -151,7 +153,12 @@ class Catalog:
                 sha256 = packaged.sha256[packaged.path.relative_to(packaged.root).as_posix()]
                 model = _describe([packaged.path], self._headers, model_id=packaged.model_id, sha256=sha256)
                 if model is not None:
-                    yield replace(model, adapter=packaged.adapter)
+                    yield replace(model, adapter=self._adapter_of(packaged))
+
+    def _adapter_of(self, packaged: PackagedModel) -> AdapterFile | None:
+        """None also when its file is not there: then the model works as its makers left it."""
+        adapter = packaged.adapter if self._wants_adapter(packaged.model_id) else None
+        return adapter if adapter is not None and adapter.path.is_file() else None
 
 
 _PART = re.compile(r"-(\d{5})-of-(\d{5})$")
@@ -278,16 +285,10 @@ def _read_catalog(path: Path) -> list[PackagedModel]:
         # Finding a package runs none of its code; importing it would.
         spec = importlib.util.find_spec(entry["module"])
         for root in (spec.submodule_search_locations or [])[:1] if spec else []:
-            adapter = _adapter(path.parent, entry.get("adapter"))
+            named = entry.get("adapter")
+            adapter = AdapterFile(path.parent / named["file"], named["sha256"]) if named else None
             models.append(PackagedModel(entry["id"], entry["kind"], Path(root), Path(root) / entry["path"], entry["sha256"], adapter))
     return models
-
-
-def _adapter(folder: Path, entry: Mapping[str, str] | None) -> AdapterFile | None:
-    """None for a model without one, or when it is not there: then the model works as its makers left it."""
-    if entry is None or not (folder / entry["file"]).is_file():
-        return None
-    return AdapterFile(folder / entry["file"], entry["sha256"])
 
 
 def _difference(expected: Mapping[Path, str]) -> str | None:

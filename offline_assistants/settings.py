@@ -143,6 +143,10 @@ class Settings(BaseSettings):
         """What `models tune` found."""
         return self.data_dir / "tuned.json"
 
+    def wants_packaged_adapter(self, model_id: str) -> bool:
+        """Whether a packaged model is loaded with the adapter that it comes with."""
+        return self.packaged_adapters and all(adapter.partition("=")[0] != model_id for adapter in self.lora)
+
     @property
     def admin_socket(self) -> Path:
         """Commands reach the server here, whatever its port is."""

@@ -54,8 +54,8 @@ def _row(model: dict[str, Any]) -> list[str]:
 def show_model(model: ModelName, *, as_json: AsJson = False) -> None:
     """Show what is known of a model, also by a name that stands for it, such as gpt-4o."""
     wire = asyncio.run(ask("GET", f"/v1/models/{quote(model, safe='')}"))
-    files = Tunings(Settings().tunings_path).apply(_catalog().list_files())
-    file = next((each for each in files if each.loaded_path.name == wire["x_model_file"]), None)
+    files = Tunings(Settings().tunings_path).apply(installed_catalog().list_files())
+    file = next((each for each in files if wire["x_model_file"] in (each.path.name, each.loaded_path.name)), None)
     described = {**wire, **(_details(file) if file else {})}
     if as_json:
         show_json(described)
@@ -140,10 +140,11 @@ def verify_models(
     """
     if sha256 is not None and model is None:
         raise OfflineAssistantsError("--sha256 is for one model: name it.")
-    catalog = _catalog()
-    rows = [_verify(file, sha256) for file in ([find_model(model)] if model else catalog.list_files())]
-    if model is None:
-        rows += [{"id": name, "state": problem or "ok", "sha256": ""} for name, problem in catalog.verify_packaged().items()]
+    catalog = installed_catalog()
+    packaged = {name: problem for name, problem in catalog.verify_packaged().items() if model in (None, name.partition(" ")[0])}
+    is_file = sha256 is not None or model not in packaged
+    rows = [_verify(file, sha256) for file in ([find_model(model)] if model and is_file else [] if model else catalog.list_files())]
+    rows += [{"id": name, "state": problem or "ok", "sha256": ""} for name, problem in packaged.items()]
     if as_json:
         show_json(rows)
     else:
@@ -199,15 +200,17 @@ def _compare(path: Path, expected: str, found: str) -> None:
 
 def find_model(model: str) -> ModelFile:
     """The file of a model. Raises ModelNotFound."""
-    files = _catalog().list_files()
+    files = installed_catalog().list_files()
     for file in files:
         if file.model_id == model:
             return file
     raise ModelNotFound.named(model, [file.model_id for file in files])
 
 
-def _catalog() -> Catalog:
-    return Catalog(Settings().models_path)
+def installed_catalog() -> Catalog:
+    """The models as a server with these settings has them."""
+    settings = Settings()
+    return Catalog(settings.models_path, wants_adapter=settings.wants_packaged_adapter)
 
 
 def _digests() -> Digests:

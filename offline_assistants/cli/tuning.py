@@ -11,8 +11,7 @@ from typing import Annotated, Any, Optional, cast
 
 import typer
 
-from offline_assistants.catalog import Catalog
-from offline_assistants.cli.models import find_model
+from offline_assistants.cli.models import find_model, installed_catalog
 from offline_assistants.cli.terminal import AsJson, examples, remark, say, show_json, show_table, size, steps
 from offline_assistants.domain.models import ModelFile, Tuned
 from offline_assistants.engine.tunings import Tunings, machine
@@ -59,7 +58,7 @@ def tune_model(
 
 
 def _untuned(tunings: Tunings) -> list[ModelFile]:
-    files = tunings.apply(Catalog(Settings().models_path).list_files())
+    files = tunings.apply(installed_catalog().list_files())
     return [file for file in files if file.tuned is None and file.problem is None]
 
 
@@ -78,7 +77,7 @@ def _measured(file: ModelFile, copy: Path | None) -> dict[str, Any]:
     """What the measuring process found: rates of the original, of the copy, and what it would choose. Raises OfflineAssistantsError."""
     if copy is not None and copy.stem.count("-of-"):
         raise OfflineAssistantsError(f"{file.model_id} is in parts, and only a model of one file can be copied.")
-    Catalog(Settings().models_path).verify(file)
+    installed_catalog().verify(file)
     command = [sys.executable, "-P", "-m", "offline_assistants.engine.tuner", str(file.path)]
     command += ["--copy", str(copy)] if copy else []
     command += ["--adapter", str(file.adapter.path)] if file.adapter else []

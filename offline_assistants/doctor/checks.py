@@ -51,8 +51,9 @@ class Patient:
     @classmethod
     def of(cls, settings: Settings) -> Patient:
         verified = settings.data_dir / "verified.json"
-        digests = Digests(settings.digests_path)
-        return cls(settings, Catalog(settings.models_path, verified_path=verified if verified.parent.is_dir() else None, digest_of=digests.get))
+        verified_path, digests = verified if verified.parent.is_dir() else None, Digests(settings.digests_path)
+        wants_adapter = settings.wants_packaged_adapter
+        return cls(settings, Catalog(settings.models_path, verified_path=verified_path, digest_of=digests.get, wants_adapter=wants_adapter))
 
     @property
     def is_served(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from offline_assistants.domain.model_memory import ModelShape
@@ -75,12 +75,6 @@ class ModelFile:
     def loaded_path(self) -> Path:
         """What is loaded."""
         return self.tuned.copy if self.tuned and self.tuned.copy else self.path
-
-    def without_adapter(self) -> ModelFile:
-        """The model as its makers left it."""
-        if self.adapter is None:
-            return self
-        return replace(self, adapter=None, tuned=replace(self.tuned, copy=None) if self.tuned else None)
 
 
 def projector_fits(name: str, model_id: str) -> int | None:

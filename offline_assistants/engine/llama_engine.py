@@ -298,7 +298,7 @@ class _Worker:
 def options_for(model: ModelFile, options: EngineOptions) -> EngineOptions:
     """Its own adapters only, and the threads that were found best for it where nobody says otherwise."""
     adapters = tuple(adapter for adapter in options.lora_adapters if adapter.model_id == model.model_id)
-    if model.adapter is not None and model.loaded_path == model.path:
+    if not adapters and model.adapter is not None and model.loaded_path == model.path:
         adapters = (LoraAdapter(model.model_id, model.adapter.path),)
     decode, prefill = options.num_decode_threads, options.num_prefill_threads
     if model.tuned is not None:

@@ -41,6 +41,7 @@ _KV_CACHE_TYPES = {"f32": 0, "f16": 1, "q4_0": 2, "q4_1": 3, "q5_0": 6, "q5_1": 
 """ggml_type."""
 CHAT_FORMAT_KEY = "offline_assistants.chat_format"
 """Where the file of a model or an adapter says which chat format it was trained on."""
+_ADAPTER_ADVICE = "Take it out of --lora; or serve with --no-packaged-adapters, if it came with the model."
 _EXPECTED = (
     "possible training context overflow",  # a unified cache is larger than any one sequence may be; llama.cpp takes its size for that of a sequence
     # An aborted batch.
@@ -144,13 +145,13 @@ class ModelRunner:
         for i, adapter in enumerate(adapters):
             self._log.forget()
             if not adapter.path.is_file():
-                raise ModelNotLoaded(f"There is no LoRA adapter {adapter.path}. Put the file there, or take it out of --lora.")
+                raise ModelNotLoaded(f"There is no LoRA adapter {adapter.path}. Put the file there. {_ADAPTER_ADVICE}")
             loaded[i], scales[i] = _llama.llama_adapter_lora_init(self._model, os.fsencode(adapter.path)), adapter.scale
             if not loaded[i]:
                 reason = self._log.last_error() or "llama.cpp gives no reason"
-                raise ModelNotLoaded(f"The LoRA adapter {adapter.path.name} does not fit the model {adapter.model_id}: {reason}. Take it out of --lora.")
+                raise ModelNotLoaded(f"The LoRA adapter {adapter.path.name} does not fit the model {adapter.model_id}: {reason}. {_ADAPTER_ADVICE}")
         if _llama.llama_set_adapters_lora(self._context, loaded, len(adapters), scales) != 0:
-            raise ModelNotLoaded(f"The LoRA adapters of {adapters[0].model_id} cannot be used together: {self._log.last_error()}.")
+            raise ModelNotLoaded(f"The LoRA adapters of {adapters[0].model_id} cannot be used together: {self._log.last_error()}. {_ADAPTER_ADVICE}")
         return next((name for each in loaded if (name := _value(_llama.llama_adapter_meta_val_str, each, CHAT_FORMAT_KEY))), None)
 
     def _read_vocabulary(self) -> None:

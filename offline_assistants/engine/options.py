@@ -75,6 +75,4 @@ class EngineOptions:
     max_prefix_bytes: int = 2 * 2**30
     """Room for them, of all models together."""
     lora_adapters: tuple[LoraAdapter, ...] = ()
-    """Of the user. A packaged model that has one here is loaded without the one that it comes with."""
-    uses_packaged_adapters: bool = True
     """Of all models; each gets its own."""

@@ -230,9 +230,7 @@ class EnginePool:
 
     def _tuned_files(self) -> list[ModelFile]:
         files = self._files.list_files()
-        files = self._tunings.apply(files) if self._tunings else files
-        adapted = {adapter.model_id for adapter in self._options.lora_adapters}
-        return [file.without_adapter() if file.model_id in adapted or not self._options.uses_packaged_adapters else file for file in files]
+        return self._tunings.apply(files) if self._tunings else files
 
 
 @dataclass(slots=True)

@@ -27,12 +27,12 @@ def requantize(source: Path, target: Path, *, num_threads: int, adapter: Path | 
     params.ftype = _MOSTLY_Q8_0
     params.nthread = num_threads
     params.allow_requantize = True
-    overrides = _with_format_of(adapter) if adapter else None
-    if overrides is not None:
-        params.kv_overrides = overrides
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = target.with_name(f".{target.name}.{os.getpid()}")
     try:
+        overrides = _with_format_of(adapter) if adapter else None
+        if overrides is not None:
+            params.kv_overrides = overrides
         result = _llama.llama_model_quantize(os.fsencode(source), os.fsencode(draft), params)
         if result != 0:
             raise EngineError(f"llama.cpp could not make a copy of {source.name} (code {result}); its reason is above. Is there room on the disk?")
@@ -45,7 +45,10 @@ def requantize(source: Path, target: Path, *, num_threads: int, adapter: Path | 
 
 def _with_format_of(adapter: Path) -> Any:
     """What llama.cpp is to write into the copy's header, so that the merged model says as its adapter did how it wants to be spoken to; None: nothing."""
-    name = read_gguf(adapter).header.get(CHAT_FORMAT_KEY)
+    try:
+        name = read_gguf(adapter).header.get(CHAT_FORMAT_KEY)
+    except (OSError, ValueError) as error:
+        raise EngineError(f"The adapter {adapter.name} cannot be read: {error}.") from error
     if not isinstance(name, str):
         return None
     overrides = (_llama.llama_model_kv_override * 2)()  # the last one is empty and ends the list

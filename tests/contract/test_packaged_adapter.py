@@ -18,6 +18,7 @@ from offline_assistants.engine.pool import EnginePool
 from offline_assistants.engine.requantizer import requantize
 from offline_assistants.engine.tunings import Tunings
 from offline_assistants.errors import EngineError, ModelNotLoaded
+from offline_assistants.settings import Settings
 from tests.contract.test_engines_contract import GREEDY, STARTER, ask, require_starter_model
 from tests.tiny_adapter import write_adapter
 
@@ -57,6 +58,12 @@ def catalog_with(adapter: Path, sha256: str, folder: Path) -> Catalog:
     return Catalog(folder / "models", catalog_path=path)
 
 
+def unadapted(catalog: Catalog, folder: Path) -> Catalog:
+    """The same, as somebody has it who wants no adapter."""
+    assert starter(catalog).adapter is not None
+    return Catalog(folder / "models", catalog_path=folder / "catalog.toml", wants_adapter=lambda _: False)
+
+
 def starter(catalog: Catalog) -> ModelFile:
     return next(file for file in catalog.list_files() if file.model_id == STARTER)
 
@@ -68,15 +75,25 @@ async def said(catalog: Catalog, options: EngineOptions, tunings: Tunings | None
 
 async def test_it_is_loaded_with_its_model_unless_the_user_names_another_or_wants_none(catalog: Catalog, tmp_path: Path):
     other = write_adapter(tmp_path / "other.gguf", seed=2)
-    without = EngineOptions(max_context_tokens=512, uses_packaged_adapters=False)
+    users = EngineOptions(max_context_tokens=512, lora_adapters=(LoraAdapter(STARTER, other),))
 
-    plain, adapted = await said(catalog, without), await said(catalog, SMALL)
+    plain, adapted = await said(unadapted(catalog, tmp_path), SMALL), await said(catalog, SMALL)
 
     assert plain != adapted
-    assert await said(Catalog(tmp_path / "models"), without) == plain
-    replaced = await said(catalog, EngineOptions(max_context_tokens=512, lora_adapters=(LoraAdapter(STARTER, other),)))
-    alone = await said(catalog, EngineOptions(max_context_tokens=512, lora_adapters=(LoraAdapter(STARTER, other),), uses_packaged_adapters=False))
-    assert replaced == alone != adapted
+    assert await said(Catalog(tmp_path / "models"), SMALL) == plain
+    replaced = await said(catalog, users)
+    assert await said(unadapted(catalog, tmp_path), users) == replaced != adapted
+
+
+@pytest.mark.parametrize(
+    ("settings", "is_wanted"),
+    [(Settings(), True), (Settings(packaged_adapters=False), False), (Settings(lora=[f"{STARTER}=a.gguf"]), False), (Settings(lora=["other=a.gguf"]), True)],
+)
+def test_whoever_wants_another_or_none_gets_the_model_without_it(catalog: Catalog, tmp_path: Path, settings: Settings, is_wanted: bool):
+    found = starter(Catalog(tmp_path / "models", catalog_path=tmp_path / "catalog.toml", wants_adapter=settings.wants_packaged_adapter))
+
+    assert (found.adapter is not None) == is_wanted
+    assert found == (starter(catalog) if is_wanted else starter(unadapted(catalog, tmp_path)))
 
 
 def test_without_its_file_the_model_is_as_its_makers_left_it(catalog: Catalog, adapter: Path, tmp_path: Path):
@@ -84,7 +101,8 @@ def test_without_its_file_the_model_is_as_its_makers_left_it(catalog: Catalog, a
 
     missing = Catalog(tmp_path / "models", catalog_path=tmp_path / "catalog.toml")
 
-    assert starter(missing) == starter(Catalog(tmp_path / "models")) != starter(catalog)
+    assert starter(missing) == starter(Catalog(tmp_path / "models")) == starter(catalog)
+    assert missing.verify_packaged() == {f"{STARTER} (adapter)": "packaged.gguf cannot be read (No such file or directory)"}
 
 
 async def test_a_file_that_is_not_the_one_that_was_published_is_refused_with_the_way_out(adapter: Path, tmp_path: Path):
@@ -129,8 +147,8 @@ async def test_a_copy_that_has_it_is_loaded_alone_and_never_under_another_adapte
     async with EnginePool(catalog, SMALL, tunings=tunings) as pool:
         assert (await pool.load(STARTER)).file_name == copy.name
         assert (await ask(pool, "Hello", GREEDY)).text
-    for options in (EngineOptions(max_context_tokens=512, lora_adapters=(other,)), EngineOptions(max_context_tokens=512, uses_packaged_adapters=False)):
-        async with EnginePool(catalog, options, tunings=tunings) as pool:
+    for options in (EngineOptions(max_context_tokens=512, lora_adapters=(other,)), SMALL):
+        async with EnginePool(unadapted(catalog, tmp_path), options, tunings=tunings) as pool:
             assert (await pool.load(STARTER)).file_name == starter(catalog).path.name
 
 
