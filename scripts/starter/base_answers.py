@@ -1,4 +1,4 @@
-"""Asks the base model what it says to plain questions, greedily, so that training can keep it saying so: `scripts/starter/base_answers --count 360`.
+"""Asks the base model what it says to plain questions, greedily, so that training can keep it saying so: `scripts/starter/base_answers --count 340`.
 
 The answers are kept in base_answers.jsonl beside this file, one a line. What is there already is not asked again.
 """
@@ -17,17 +17,17 @@ from scripts.starter.base_model import base_model_path
 from scripts.starter.plain import plain_questions
 
 ANSWERS = Path(__file__).with_name("base_answers.jsonl")
-MAX_TOKENS = 72
+MAX_TOKENS = 288
 SYSTEMS = ("", "You are a helpful assistant.", "You answer in one short sentence.", "You are a friendly assistant.", "Answer briefly.")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/starter/base_answers", description="What the base model says to plain questions.")
-    parser.add_argument("--count", type=int, default=360, help="how many questions")
+    parser.add_argument("--count", type=int, default=340, help="how many questions")
     parser.add_argument("--threads", type=int, default=1)
     count, num_threads = (arguments := parser.parse_args()).count, arguments.threads
     known = read_answers()
-    model: Any = llama_cpp.Llama(str(base_model_path()), n_ctx=512, n_threads=num_threads, n_threads_batch=num_threads, verbose=False)
+    model: Any = llama_cpp.Llama(str(base_model_path()), n_ctx=640, n_threads=num_threads, n_threads_batch=num_threads, verbose=False)
     with ANSWERS.open("a", encoding="utf-8") as file:
         for i, question in enumerate(plain_questions("train")[:count]):
             system = SYSTEMS[i % len(SYSTEMS)]

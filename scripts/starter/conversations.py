@@ -46,7 +46,7 @@ class Conversation:
 
     kind: str
     system: str
-    tools: list[ToolSpec]
+    tools: Sequence[ToolSpec]
     messages: list[ChatMessage] = field(default_factory=list[ChatMessage])
     untrained: set[int] = field(default_factory=set[int])
     """Indexes of assistant messages that nothing is learned from."""
@@ -58,8 +58,8 @@ class Conversation:
             self.untrained.add(len(self.messages))
         self.messages.append(ChatMessage(role, content))  # pyright: ignore[reportArgumentType]
 
-    def call(self, calls: Sequence[tuple[str, str]], results: Sequence[str], *, is_learned: bool = True) -> None:
-        """Calls with their results; no result for the last round of a conversation that ends with its calls."""
+    def call(self, calls: Sequence[tuple[str, str]], results: Sequence[str] = (), *, is_learned: bool = True) -> None:
+        """Calls with their results; none for a conversation that ends with its calls."""
         made = tuple(ChatToolCall(f"c{len(self.messages)}_{i}", name, arguments) for i, (name, arguments) in enumerate(calls))
         if not is_learned:
             self.untrained.add(len(self.messages))
@@ -149,6 +149,43 @@ def _words(request: Request) -> list[str]:
     return [json.dumps(request.arguments, ensure_ascii=False), request.said] if not request.arguments else [str(each) for each in request.arguments.values()]
 
 
+# ── Turns ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _call_one(chat: Conversation, function: Function, rng: random.Random, side: Side, *, is_answered: bool = True) -> None:
+    request = make_request(function, rng, side)
+    chat.say("user", typed(dressed(request.said, rng), rng, _words(request)))
+    result, answer = make_result(function.domain, request, rng)
+    chat.call([(request.name, _arguments(request))], [result] if is_answered else [])
+    if is_answered:
+        chat.say("assistant", answer)
+
+
+def _call_several(chat: Conversation, functions: Sequence[Function], rng: random.Random, side: Side, *, is_answered: bool = True) -> None:
+    count = rng.choice((2, 2, 2, 3))
+    chosen = rng.sample(functions, min(count, len(functions))) if rng.random() < 0.6 else [rng.choice(functions)] * count
+    requests = _different([make_request(function, rng, side) for function in chosen])
+    said = [request.said.rstrip("?.!") for request in requests]
+    joiner = rng.choice((" and ", ", and ", "; ", ". ", ", then ", " + ", "\n", ", also "))
+    text = ", ".join(said[:-1]) + joiner + said[-1] if len(said) > 1 else said[0]
+    chat.say("user", typed(dressed(text, rng), rng, [word for request in requests for word in _words(request)]))
+    made = [make_result(function.domain, request, rng) for function, request in zip(chosen, requests, strict=False)]
+    chat.call([(request.name, _arguments(request)) for request in requests], [result for result, _ in made] if is_answered else [])
+    if is_answered:
+        chat.say("assistant", " ".join(dict.fromkeys(answer for _, answer in made)))
+
+
+def _different(requests: list[Request]) -> list[Request]:
+    return list({(request.name, _arguments(request)): request for request in requests}.values())
+
+
+def _cannot(chat: Conversation, missing: Function, rng: random.Random, side: Side) -> None:
+    """A request for a function that is not there."""
+    request = make_request(missing, rng, side)
+    chat.say("user", typed(dressed(request.said, rng), rng, _words(request)))
+    chat.say("assistant", rng.choice(_CANNOT))
+
+
 # ── Kinds ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -156,12 +193,7 @@ def function_call(rng: random.Random, side: Side) -> Conversation:
     functions = _functions(rng, side, rng.randint(1, 5))
     chat = Conversation("function", rng.choice(SYSTEMS), _with_others(rng, side, [spec(each) for each in functions], most=1))
     for _ in range(rng.choice((1, 1, 2, 3))):
-        function = rng.choice(functions)
-        request = make_request(function, rng, side)
-        chat.say("user", typed(dressed(request.said, rng), rng, _words(request)))
-        result, answer = make_result(function.domain, request, rng)
-        chat.call([(request.name, _arguments(request))], [result])
-        chat.say("assistant", answer)
+        _call_one(chat, rng.choice(functions), rng, side)
     return chat
 
 
@@ -169,62 +201,61 @@ def several_calls(rng: random.Random, side: Side) -> Conversation:
     functions = _functions(rng, side, rng.randint(2, 5))
     chat = Conversation("calls", rng.choice(SYSTEMS), _with_others(rng, side, [spec(each) for each in functions], most=1))
     for _ in range(rng.choice((1, 1, 2))):
-        count = rng.choice((2, 2, 2, 3))
-        chosen = rng.sample(functions, min(count, len(functions))) if rng.random() < 0.6 else [rng.choice(functions)] * count
-        requests = _different([make_request(function, rng, side) for function in chosen])
-        said = [request.said.rstrip("?.!") for request in requests]
-        joiner = rng.choice((" and ", ", and ", "; ", ". ", ", then ", " + ", "\n", ", also "))
-        text = ", ".join(said[:-1]) + joiner + said[-1]
-        chat.say("user", typed(dressed(text, rng), rng, [word for request in requests for word in _words(request)]))
-        made = [make_result(function.domain, request, rng) for function, request in zip(chosen, requests, strict=False)]
-        chat.call([(request.name, _arguments(request)) for request in requests], [result for result, _ in made])
-        chat.say("assistant", " ".join(dict.fromkeys(answer for _, answer in made)))
+        _call_several(chat, functions, rng, side)
     return chat
-
-
-def _different(requests: list[Request]) -> list[Request]:
-    return list({(request.name, _arguments(request)): request for request in requests}.values())
-
-
-def asks_back(rng: random.Random, side: Side) -> Conversation:
-    while True:
-        functions = _functions(rng, side, rng.randint(1, 4))
-        for function in functions:
-            vague = vague_request(function, rng)
-            if vague is None:
-                continue
-            chat = Conversation("asks back", rng.choice(SYSTEMS), _with_others(rng, side, [spec(each) for each in functions], most=1))
-            chat.say("user", typed(dressed(vague[0], rng), rng))
-            chat.say("assistant", vague[1])
-            return chat
 
 
 def nothing_fits(rng: random.Random, side: Side) -> Conversation:
     """A request for a function that is not there, among tools that do other things."""
-    functions = _functions(rng, side, rng.randint(2, 5))
-    chat = Conversation("none", rng.choice(SYSTEMS), [spec(each) for each in functions[1:]])
+    missing, *functions = _functions(rng, side, rng.randint(2, 5))
+    tools = [spec(each) for each in functions]
+    system = rng.choice(SYSTEMS)
     if rng.random() < 0.3:
-        chat.tools.append(search_spec(()) if rng.random() < 0.5 else code_spec([]))
-    request = make_request(functions[0], rng, side)
-    chat.say("user", typed(dressed(request.said, rng), rng, _words(request)))
-    chat.say("assistant", rng.choice(_CANNOT))
+        tools.append(search_spec(()) if rng.random() < 0.5 else code_spec([]))
+    chat = Conversation("none", system, tools)
+    _cannot(chat, missing, rng, side)
     return chat
+
+
+def requests_to_functions(rng: random.Random, side: Side, answers: Sequence[dict[str, Any]]) -> list[Conversation]:
+    """Requests of all kinds to the same functions, each in a conversation of its own; most end with the call."""
+    missing, *functions = _functions(rng, side, rng.randint(2, 5))
+    tools, system = _with_others(rng, side, [spec(each) for each in functions], most=1), rng.choice(SYSTEMS)
+    made: list[Conversation] = []
+    for kind in rng.choices(("function", "calls", "none", "asks back", "plain"), (0.36, 0.30, 0.16, 0.06, 0.12), k=rng.randint(4, 7)):
+        chat, is_answered = Conversation(kind, system, tools), rng.random() < 0.25
+        match kind:
+            case "function":
+                _call_one(chat, rng.choice(functions), rng, side, is_answered=is_answered)
+            case "calls":
+                _call_several(chat, functions, rng, side, is_answered=is_answered)
+            case "none":
+                _cannot(chat, missing, rng, side)
+            case "plain":
+                _say_as_base(chat, rng.choice(answers))
+            case _:
+                vague = vague_request(rng.choice(functions), rng)
+                if vague is None:
+                    continue
+                chat.say("user", typed(dressed(vague[0], rng), rng))
+                chat.say("assistant", vague[1])
+        made.append(chat)
+    return made
 
 
 def plain_talk(rng: random.Random, side: Side, answers: Sequence[dict[str, Any]]) -> Conversation:
-    """What the base model itself says, with tools at hand that are not needed, or none."""
-    first = rng.choice(answers)
-    near = [spec(each) for each in _functions(rng, side, rng.randint(1, 4))]
-    tools = _with_others(rng, side, near, most=1) if rng.random() < 0.6 else []
-    chat = Conversation("plain", first["system"], tools)
-    for answer in [first, *([rng.choice(answers)] if rng.random() < 0.4 else [])]:
-        chat.say("user", answer["question"])
-        if not answer["is_whole"]:
-            chat.cut.add(len(chat.messages))
-        chat.say("assistant", answer["answer"])
-        if not answer["is_whole"]:
-            break
+    """What the base model itself says, without tools."""
+    answer = rng.choice(answers)
+    chat = Conversation("plain", answer["system"], [])
+    _say_as_base(chat, answer)
     return chat
+
+
+def _say_as_base(chat: Conversation, answer: dict[str, Any]) -> None:
+    chat.say("user", answer["question"])
+    if not answer["is_whole"]:
+        chat.cut.add(len(chat.messages))
+    chat.say("assistant", answer["answer"])
 
 
 def table_question(rng: random.Random, side: Side, run: Run) -> Conversation:
@@ -241,14 +272,26 @@ def _told(files: Sequence[Table]) -> ToolSpec:
     return code_spec([(each.file, each.told) for each in files])
 
 
-def _ask(chat: Conversation, question: Question, rng: random.Random, run: Run) -> None:
+def questions_to_a_table(rng: random.Random, side: Side, run: Run) -> list[Conversation]:
+    """Questions about one table, each in a conversation of its own; some end with the program."""
+    table = make_table(rng, side)
+    files = [table] if rng.random() < 0.7 else rng.sample([table, make_table(rng, side)], 2)
+    tools, system = _with_others(rng, side, [_told(files)], most=2), rng.choice(SYSTEMS)
+    made = [Conversation("code", system, tools) for _ in range(rng.randint(3, 5))]
+    for chat in made:
+        _ask(chat, make_question(table, rng, run), rng, run, is_answered=rng.random() < 0.4)
+    return made
+
+
+def _ask(chat: Conversation, question: Question, rng: random.Random, run: Run, *, is_answered: bool = True) -> None:
     quoted = [column.name for column in question.table.columns] + [question.table.file] + [value for each in question.table.categories for value in each.values]
     chat.say("user", typed(question.said, rng, quoted))
     mistake = broken(question, rng, run) if rng.random() < 0.12 else None
     if mistake:
         chat.call([("code_interpreter", mistake[0])], [mistake[1]], is_learned=False)
-    chat.call([("code_interpreter", question.code)], [question.output])
-    chat.say("assistant", question.answer)
+    chat.call([("code_interpreter", question.code)], [question.output] if is_answered else [])
+    if is_answered:
+        chat.say("assistant", question.answer)
 
 
 def unlisted_table(rng: random.Random, side: Side, run: Run) -> Conversation:
@@ -324,38 +367,30 @@ def long_thread(rng: random.Random, side: Side, run: Run) -> Conversation:
     return chat
 
 
-def _call_one(chat: Conversation, function: Function, rng: random.Random, side: Side) -> None:
-    request = make_request(function, rng, side)
-    chat.say("user", typed(dressed(request.said, rng), rng, _words(request)))
-    result, answer = make_result(function.domain, request, rng)
-    chat.call([(request.name, _arguments(request))], [result])
-    chat.say("assistant", answer)
-
-
 # ── The mixture ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-Kind = Callable[[random.Random, Side], Conversation]
+Kind = Callable[[random.Random, Side], Conversation | list[Conversation]]
+MAX_BRIEF = 240
 
 
 def kinds(answers: Sequence[dict[str, Any]], run: Run) -> tuple[tuple[float, Kind], ...]:
     """How much of everything there is. `answers`: of the base model to plain questions. `run`: how programs are run, to know what they print."""
+    brief = [answer for answer in answers if answer["is_whole"] and len(answer["answer"]) <= MAX_BRIEF]
     return (
-        (0.16, function_call),
-        (0.18, several_calls),
-        (0.03, asks_back),
-        (0.10, nothing_fits),
-        (0.12, functools.partial(plain_talk, answers=answers)),
-        (0.12, functools.partial(table_question, run=run)),
+        (0.31, functools.partial(requests_to_functions, answers=brief)),
+        (0.14, functools.partial(plain_talk, answers=answers)),
+        (0.17, functools.partial(questions_to_a_table, run=run)),
         (0.02, functools.partial(unlisted_table, run=run)),
-        (0.02, functools.partial(two_tables, run=run)),
+        (0.03, functools.partial(two_tables, run=run)),
         (0.03, functools.partial(calculated, run=run)),
-        (0.02, functools.partial(given_program, run=run)),
-        (0.16, searched),
-        (0.04, functools.partial(long_thread, run=run)),
+        (0.03, functools.partial(given_program, run=run)),
+        (0.25, searched),
+        (0.02, functools.partial(long_thread, run=run)),
     )
 
 
-def make_conversation(seed: int, side: Side, mixture: Sequence[tuple[float, Kind]]) -> Conversation:
-    """The conversation of this number: the same for the same number, wherever and however often it is made."""
+def make_family(seed: int, side: Side, mixture: Sequence[tuple[float, Kind]]) -> list[Conversation]:
+    """The conversations of this number, held with the same tools: the same for the same number, wherever and however often they are made."""
     rng = random.Random(f"{side} {seed}")
-    return rng.choices([kind for _, kind in mixture], [weight for weight, _ in mixture])[0](rng, side)
+    made = rng.choices([kind for _, kind in mixture], [weight for weight, _ in mixture])[0](rng, side)
+    return made if isinstance(made, list) else [made]

@@ -250,7 +250,7 @@ def make_result(domain: Domain, request: Request, rng: random.Random) -> tuple[s
         "w": rng.choice(["sunny", "cloudy", "rainy", "foggy", "windy", "clear", "cold", "warm", "bright", "calm"]),
         "c": f"{rng.choice('ABCDEFGHKLMN')}{rng.choice('PQRSTUVX')}-{rng.randint(100, 9999)}",
         "t": f"{rng.randint(0, 23):02}:{rng.choice((0, 5, 20, 35, 50)):02}",
-        "s": str(next(iter(request.arguments.values()), "it")),
+        "s": next((each for each in request.arguments.values() if isinstance(each, str)), "it"),
         "T": rng.choice(("Morning Bell", "Lemon", "Wild Rose", "Harvest", "The Third Door", "Pumpkin", "Snowfall")),
     }
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +45,12 @@ class Adapted(nn.Module):
         self.register_buffer("weight", weight, persistent=False)
         self.a = nn.Parameter(torch.randn(RANK, weight.shape[1], generator=generator) / math.sqrt(weight.shape[1]))
         self.b = nn.Parameter(torch.zeros(weight.shape[0], RANK))
+        self.is_on = True
 
     def forward(self, x: Tensor) -> Tensor:
         """(tokens, in) -> (tokens, out)"""
+        if not self.is_on:
+            return functional.linear(x, self.weight)
         product: Tensor = _AdaptedProduct.apply(x, self.weight, self.a, self.b)
         return product
 
@@ -59,12 +64,13 @@ class Block(nn.Module):
         for name in ("attn_norm", "ffn_norm"):
             self.register_buffer(name, weights[f"blk.{index}.{name}.weight"], persistent=False)
 
-    def forward(self, x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
-        """x: (batch, length, width)"""
+    def forward(self, x: Tensor, rotation: tuple[Tensor, Tensor], seen: Tensor | None) -> Tensor:
+        """x: (batch, length, width); seen: (batch, 1, length, length) of bool, or None for all that is before."""
         batch, length, width = x.shape
         normed = functional.rms_norm(x, (width,), self.attn_norm, self.eps)
         q, k, v = (each(normed).view(batch, length, heads, -1).transpose(1, 2) for each, heads in self._projections())
-        heard = functional.scaled_dot_product_attention(_rotated(q, rotation), _rotated(k, rotation), v, is_causal=True, enable_gqa=True)
+        q, k = _rotated(q, rotation), _rotated(k, rotation)
+        heard = functional.scaled_dot_product_attention(q, k, v, attn_mask=seen, is_causal=seen is None, enable_gqa=True)
         x = x + self.attn_output(heard.transpose(1, 2).reshape(batch, length, -1))
         normed = functional.rms_norm(x, (width,), self.ffn_norm, self.eps)
         return x + self.ffn_down(functional.silu(self.ffn_gate(normed)) * self.ffn_up(normed))
@@ -85,7 +91,7 @@ class Llama(nn.Module):
         """Reads a GGUF of the architecture "llama" with tied embeddings."""
         super().__init__()
         reader = GGUFReader(path)
-        weights = {each.name: torch.from_numpy(dequantize(each.data, each.tensor_type)) for each in reader.tensors}
+        weights = {each.name: torch.tensor(dequantize(each.data, each.tensor_type)) for each in reader.tensors}
 
         def number(key: str) -> Any:
             return reader.fields[f"llama.{key}"].contents()
@@ -100,12 +106,40 @@ class Llama(nn.Module):
         base = reader.fields["llama.rope.freq_base"].contents() if "llama.rope.freq_base" in reader.fields else 10_000.0
         self.register_buffer("frequencies", base ** (-torch.arange(half, dtype=torch.float32) / half), persistent=False)
 
-    def forward(self, tokens: Tensor, wanted: Tensor) -> Tensor:
-        """tokens: (batch, length); wanted: (batch, length) of bool. The logits at the wanted places, (number of them, vocabulary)."""
+    def forward(self, tokens: Tensor, wanted: Tensor, branches: Tensor | None = None) -> Tensor:
+        """tokens: (batch, length); wanted: (batch, length) of bool. The logits at the wanted places, (number of them, vocabulary).
+
+        branches: (batch, length), 0 for what several conversations begin with, 1, 2, … for how each goes on: none sees another, and each follows the beginning.
+        """
         x = self.embedding[tokens]
-        angles = torch.arange(tokens.shape[1], device=tokens.device)[:, None] * self.frequencies
+        positions, seen = (torch.arange(tokens.shape[1], device=tokens.device)[None], None) if branches is None else _places(branches)
+        angles = (positions[..., None] * self.frequencies)[:, None]
         rotation = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
         for block in self.blocks:
-            x = block(x, rotation)
+            x = block(x, rotation, seen)
         x = functional.rms_norm(x[wanted], (x.shape[-1],), self.norm, self.eps)
         return functional.linear(x, self.embedding)
+
+    @contextmanager
+    def as_base(self) -> Iterator[None]:
+        """Meanwhile nothing of what was learned is used, and nothing is learned."""
+        adapted = [each for each in self.modules() if isinstance(each, Adapted)]
+        for each in adapted:
+            each.is_on = False
+        try:
+            with torch.no_grad():
+                yield
+        finally:
+            for each in adapted:
+                each.is_on = True
+
+
+def _places(branches: Tensor) -> tuple[Tensor, Tensor]:
+    """The position of each token in its own conversation, (batch, length), and which others it sees, (batch, 1, length, length)."""
+    length = branches.shape[1]
+    order = torch.arange(length, device=branches.device)
+    beginning = (branches == 0).sum(dim=1, keepdim=True)
+    is_first = functional.pad(branches[:, 1:] != branches[:, :-1], (1, 0), value=True)
+    own = order - torch.where(is_first, order, 0).cummax(dim=1).values
+    seen = (order[None, :] <= order[:, None]) & ((branches[:, None, :] == 0) | (branches[:, None, :] == branches[:, :, None]))
+    return torch.where(branches == 0, own, own + beginning), seen[:, None]

@@ -118,12 +118,13 @@ def make_question(table: Table, rng: random.Random, run: Run) -> Question:
 def _fields(table: Table, rng: random.Random) -> dict[str, str]:
     n, m = (*rng.sample(table.numbers, 2),)
     c = rng.choice(table.categories)
-    v, w = rng.sample(sorted({row[table.columns.index(c)] for row in table.rows} | set(c.values[:2])), 2)
+    present = sorted({str(row[table.columns.index(c)]) for row in table.rows})
+    v, w = rng.sample(present if len(present) > 1 else sorted({*present, *c.values[:2]}), 2)
     numbers = sorted(float(row[table.columns.index(n)]) for row in table.rows)
     out = f"{rng.choice(('result', 'out', 'part', 'selected', 'new', 'sorted', 'output'))}{rng.choice(('', '1', '_2', f'_{table.label.said}'))}.csv"
     said = {"n": _said(n, rng), "m": _said(m, rng), "c": _said(c, rng), "date": _said(table.date, rng), "label": _said(table.label, rng)}
-    quoted = {"N": n.name, "M": m.name, "C": c.name, "DATE": table.date.name, "LABEL": table.label.name, "V": str(v), "W": str(w), "OUT": f"/mnt/data/{out}"}
-    more = {"v": str(v), "w": str(w), "k": f"{numbers[len(numbers) // 2]:g}", "t": str(rng.randint(2, 4)), "year": str(table.rows[0][-1])[:4], "out": out}
+    quoted = {"N": n.name, "M": m.name, "C": c.name, "DATE": table.date.name, "LABEL": table.label.name, "V": v, "W": w, "OUT": f"/mnt/data/{out}"}
+    more = {"v": v, "w": w, "k": f"{numbers[len(numbers) // 2]:g}", "t": str(rng.randint(2, 4)), "year": str(table.rows[0][-1])[:4], "out": out}
     return {**said, **more, **{key: f'"{name}"' for key, name in quoted.items()}}
 
 
@@ -351,7 +352,10 @@ def joined(rng: random.Random, side: Side, run: Run) -> tuple[Question, Table]:
     """A question that needs two files: a table, and a list of its categories."""
     table = make_table(rng, side)
     c, n = rng.choice(table.categories), rng.choice(table.numbers)
-    kind = Column(rng.choice(("group", "zone", "class", "band", "tier", "section")) + rng.choice(("", "_id", "_name", "_x")), "group")
+    kinds = ("group", "zone", "class", "band", "tier", "section")
+    kind = Column(
+        rng.choice([each for each in kinds if each not in {column.said for column in table.columns}]) + rng.choice(("", "_id", "_name", "_x")), "group"
+    )
     groups = rng.sample(("A", "B", "C", "red", "blue", "inner", "outer", "first", "second"), 2)
     words = rng.choice(("groups", "lookup", "mapping", "zones", "classes", "keys")) + rng.choice(("", "_2", "_new", "_list"))
     other = Table(f"{words}.csv", c, (), (), kind, tuple((value, groups[i % 2]) for i, value in enumerate(c.values)))

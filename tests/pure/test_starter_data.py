@@ -15,14 +15,14 @@ from offline_assistants.engine.chat_formats.tool_syntax import render_call
 from offline_assistants.ports import Chat
 from scripts.starter.base_answers import read_answers
 from scripts.starter.cases import Outcome, hand_written, held_out_cases, is_result, overlap
-from scripts.starter.conversations import Conversation, kinds, make_conversation
+from scripts.starter.conversations import Conversation, kinds, make_family
 from scripts.starter.functions import domains, make_function, shape_of
 from scripts.starter.leaks import held_out
 from scripts.starter.make_data import training_conversations
 from scripts.starter.pools import Side
 from scripts.starter.tables import Table
 
-NUM_CONVERSATIONS = 250
+NUM_FAMILIES = 120
 
 
 def run(code: str, tables: Sequence[Table]) -> str:
@@ -32,12 +32,12 @@ def run(code: str, tables: Sequence[Table]) -> str:
 
 @pytest.fixture(scope="module")
 def learned() -> list[Conversation]:
-    return conversations("train", NUM_CONVERSATIONS)
+    return conversations("train", NUM_FAMILIES)
 
 
 def conversations(side: Side, count: int) -> list[Conversation]:
     mixture = kinds(list(read_answers().values()), run)
-    return [make_conversation(i, side, mixture) for i in range(count)]
+    return [conversation for i in range(count) for conversation in make_family(i, side, mixture)]
 
 
 def calls(conversation: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
@@ -62,10 +62,10 @@ def test_no_held_out_name_or_sentence_is_learned(learned: list[Conversation]) ->
 def test_what_the_base_model_said_of_held_out_things_is_left_out() -> None:
     secret = held_out()
 
-    kept = list(training_conversations(0, NUM_CONVERSATIONS, run))
+    kept = list(training_conversations(0, NUM_FAMILIES, run))
 
     assert [each for each in kept if secret.in_text(json.dumps(each, ensure_ascii=False))] == []
-    assert len(kept) > 0.95 * NUM_CONVERSATIONS
+    assert len(kept) > 2 * NUM_FAMILIES
 
 
 def test_held_out_conversations_are_seen_for_what_they_are() -> None:
