@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import openai
@@ -13,8 +13,22 @@ from reportlab.lib.styles import getSampleStyleSheet
 from reportlab.platypus import Paragraph, SimpleDocTemplate
 
 from tests.acceptance.conversation import MODEL, events_of_program, events_of_run, follow, newest, program_thread, search, text_of
+from tests.acceptance.server_process import ServerProcess
 
 pytestmark = [pytest.mark.model, pytest.mark.docker, pytest.mark.timeout(180)]
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[openai.OpenAI]:
+    """Of a server that nobody else asks: the last bits of what is computed depend on what is in the cache already, and a small model's close calls on them."""
+    server = ServerProcess(tmp_path_factory.mktemp("main_job"))
+    try:
+        with server.start().client() as sdk:
+            yield sdk
+        server.stop()
+    finally:
+        server.end()
+
 
 # ── file_search ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
