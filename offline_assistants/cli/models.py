@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Optional
 from urllib.parse import quote
@@ -12,9 +13,10 @@ import typer
 from offline_assistants.catalog import Catalog
 from offline_assistants.cli.connection import ask
 from offline_assistants.cli.terminal import AsJson, complain, examples, of_server, progress, say, show_json, show_table, size
-from offline_assistants.domain.models import ModelFile
+from offline_assistants.domain.models import CHAT_FORMAT_KEY, ModelFile
 from offline_assistants.engine.tunings import Tunings
 from offline_assistants.errors import ModelNotFound, OfflineAssistantsError
+from offline_assistants.gguf import read_gguf
 from offline_assistants.machine import free_memory
 from offline_assistants.model_import import Digests, bring_in, find_incoming, sha256_of
 from offline_assistants.settings import Settings
@@ -69,29 +71,40 @@ def _details(file: ModelFile) -> dict[str, Any]:
     # The whole server comes with it; --help shall not wait for it.
     from offline_assistants.bootstrap import engine_options
     from offline_assistants.engine.fit import need_of
+    from offline_assistants.engine.llama_engine import options_for
 
     found: dict[str, Any] = {"path": str(file.path), "trained_context_tokens": file.context_tokens, "has_chat_template": file.template is not None}
-    found |= _family(file)
-    if file.adapter is not None:
-        found["adapter"] = str(file.adapter.path)
+    options = options_for(file, engine_options(Settings()))
+    adapters = [adapter.path for adapter in options.lora_adapters]
+    found |= _family(file, [*adapters, file.loaded_path])
+    if adapters:
+        found["adapters"] = ", ".join(map(str, adapters))
     if file.tuned is not None:
         found |= {"tuned_decode_threads": file.tuned.decode_threads, "tuned_prefill_threads": file.tuned.prefill_threads}
         found |= {"tuned_copy": str(file.tuned.copy)} if file.tuned.copy else {}
-    need = need_of(file, engine_options(Settings()))
+    need = need_of(file, options)
     if need is not None:
         found |= {"weights_bytes": need.weights, "context_bytes": need.context, "buffers_bytes": need.buffers, "free_memory_bytes": free_memory()}
     return found
 
 
-def _family(file: ModelFile) -> dict[str, Any]:
-    """How it is spoken to, and why so."""
+def _family(file: ModelFile, loaded: Sequence[Path]) -> dict[str, Any]:
+    """How it is spoken to, and why so; `loaded`: its adapters, and what it is loaded from."""
     from offline_assistants.engine.chat_formats.choice import describe
 
     try:
-        family, reason = describe(file.template)
-    except ValueError as error:
+        family, reason = describe(file.template, trained_on=next(filter(None, map(_trained_on, loaded)), None))
+    except (ValueError, OfflineAssistantsError) as error:
         return {"template_problem": str(error)}
     return {"template_family": family, "template_family_reason": reason}
+
+
+def _trained_on(path: Path) -> str | None:
+    try:
+        found = read_gguf(path).header.get(CHAT_FORMAT_KEY)
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, str) else None
 
 
 def _shown(name: str, value: Any) -> str:

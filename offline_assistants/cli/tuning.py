@@ -32,7 +32,12 @@ def tune_model(
     model: Annotated[Optional[str], typer.Argument(metavar="[MODEL]", help="Default: all that were not tuned here yet.")] = None,  # noqa: UP045 typer reads this form
     *,
     copy: Annotated[
-        bool, typer.Option("--copy", help="Also try a copy in Q8_0, and keep it if it is faster. Answers may then differ in a word here and there.")
+        bool,
+        typer.Option(
+            "--copy",
+            help="Also try a copy in Q8_0, and keep it if it is faster. Answers may then differ in a word here and there. "
+            "A model that comes with an adapter always gets this try.",
+        ),
     ] = False,
     forget: Annotated[bool, typer.Option("--forget", help="Go back to the defaults, and delete the copy.")] = False,
     as_json: AsJson = False,

@@ -8,6 +8,9 @@ from pathlib import Path
 
 from offline_assistants.domain.model_memory import ModelShape
 
+CHAT_FORMAT_KEY = "offline_assistants.chat_format"
+"""Where the header of a model or an adapter says which chat format it was trained on."""
+
 _PRECISION = re.compile(r"[-._](?:bf16|fp?16|fp?32|i?q\d\w*)$")
 _SEPARATORS = re.compile(r"[-._ ]+")
 

@@ -16,7 +16,7 @@ from llguidance import LLTokenizer
 from llguidance.llamacpp import lltokenizer_from_vocab
 from numpy.typing import NDArray
 
-from offline_assistants.domain.models import ProjectorFile
+from offline_assistants.domain.models import CHAT_FORMAT_KEY, ProjectorFile
 from offline_assistants.engine.chat_formats.template import split_literals, split_pictures
 from offline_assistants.engine.kv_cache import Aborted, CacheIsFull
 from offline_assistants.engine.options import EngineOptions, LoraAdapter
@@ -39,8 +39,6 @@ _FLASH_ATTENTION = {"auto": -1, "off": 0, "on": 1}
 """llama_flash_attn_type."""
 _KV_CACHE_TYPES = {"f32": 0, "f16": 1, "q4_0": 2, "q4_1": 3, "q5_0": 6, "q5_1": 7, "q8_0": 8, "bf16": 30}
 """ggml_type."""
-CHAT_FORMAT_KEY = "offline_assistants.chat_format"
-"""Where the file of a model or an adapter says which chat format it was trained on."""
 _ADAPTER_ADVICE = "Take it out of --lora; or serve with --no-packaged-adapters, if it came with the model."
 _EXPECTED = (
     "possible training context overflow",  # a unified cache is larger than any one sequence may be; llama.cpp takes its size for that of a sequence

@@ -10,7 +10,7 @@ import llama_cpp
 from gguf import GGUFReader
 from gguf.quants import dequantize, quantize
 
-from offline_assistants.engine.model_runner import CHAT_FORMAT_KEY
+from offline_assistants.domain.models import CHAT_FORMAT_KEY
 from offline_assistants.errors import EngineError
 from offline_assistants.gguf import read_gguf
 
@@ -29,6 +29,8 @@ def requantize(source: Path, target: Path, *, num_threads: int, adapter: Path | 
     params.allow_requantize = True
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = target.with_name(f".{target.name}.{os.getpid()}")
+    for left in target.parent.glob(f".{target.name}.*"):  # of one that was killed
+        left.unlink(missing_ok=True)
     try:
         overrides = _with_format_of(adapter) if adapter else None
         if overrides is not None:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from gguf import GGUFWriter
 
-from offline_assistants.engine.model_runner import CHAT_FORMAT_KEY
+from offline_assistants.domain.models import CHAT_FORMAT_KEY
 from scripts.starter.llama import ADAPTED, ALPHA
 
 

@@ -13,6 +13,7 @@ import pytest
 from tests.acceptance.server_process import ServerProcess
 from tests.command_line import command
 from tests.contract.test_catalog import gguf, write
+from tests.tiny_adapter import write_adapter
 
 pytestmark = [pytest.mark.model, pytest.mark.timeout(120)]
 ROOT = Path(__file__).parents[2]
@@ -48,6 +49,15 @@ def test_what_is_known_of_a_model_is_shown_by_any_of_its_names(tmp_path: Path) -
     assert (shown["architecture"], shown["quantization"], shown["trained_context_tokens"], shown["has_chat_template"]) == ("llama", "Q4_1", 8192, True)
     assert shown["memory_bytes"] > shown["weights_bytes"] > 50_000_000
     assert "weights bytes" in plain
+
+
+def test_a_model_with_an_adapter_is_shown_as_it_is_spoken_to(tmp_path: Path) -> None:
+    adapter = write_adapter(tmp_path / "mine.gguf", chat_format="compact")
+    lora = json.dumps([f"{STARTER}={adapter}"])
+
+    shown = json.loads(command("models", "show", STARTER, "--json", "--data-dir", tmp_path, OFFLINE_ASSISTANTS_LORA=lora).stdout)
+
+    assert (shown["template_family"], shown["adapters"]) == ("compact", str(adapter))
 
 
 def test_what_is_in_memory_is_shown_and_can_be_put_out(own_server: ServerProcess) -> None:

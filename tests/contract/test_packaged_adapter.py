@@ -113,6 +113,7 @@ async def test_a_file_that_is_not_the_one_that_was_published_is_refused_with_the
 
 def test_merged_into_a_copy_it_changes_the_weights_as_it_does_beside_them(catalog: Catalog, adapter: Path, tmp_path: Path):
     source, copy = starter(catalog).path, tmp_path / "copy.gguf"
+    (left := tmp_path / ".copy.gguf.1").write_bytes(b"by one that was killed")
 
     requantize(source, copy, num_threads=2, adapter=adapter)
 
@@ -120,6 +121,7 @@ def test_merged_into_a_copy_it_changes_the_weights_as_it_does_beside_them(catalo
     name = "blk.7.attn_q.weight"
     change = learned[f"{name}.lora_b"] @ learned[f"{name}.lora_a"]
     assert largest(after[name] - before[name] - change) < largest(before[name]) / 200 < largest(change) / 10
+    assert not left.exists()
     assert largest(after["blk.7.attn_k.weight"] - before["blk.7.attn_k.weight"]) < largest(before["blk.7.attn_k.weight"]) / 200
     runner = ModelRunner(copy, SMALL)
     try:

@@ -265,6 +265,7 @@ def test_a_template_that_knows_no_tools_has_them_described():
 def test_a_template_can_be_described_without_its_model():
     assert describe(None)[0] == "generic"
     assert describe(TAGS)[0] == "hermes"
+    assert describe(UNTOLD, trained_on="compact")[0] == "compact"
     with pytest.raises(ValueError, match="chat template"):
         describe("{% for %}")
 

@@ -119,9 +119,12 @@ def choose(template: ChatTemplate, *, trained_on: str | None = None) -> Choice:
     return Choice(GenericFormat(template), "The template has no words around calls, so tools are described in the system text.")
 
 
-def describe(source: str | None) -> tuple[str, str]:
-    """The family of a template's text, and why: for whoever looks at a model without loading it. Raises ValueError when it is no template."""
-    if not source:
+def describe(source: str | None, *, trained_on: str | None = None) -> tuple[str, str]:
+    """The family of a template's text, and why: for whoever looks at a model without loading it. Raises ValueError when it is no template.
+
+    `trained_on`: the chat format that the model's adapter says it was trained on, or the model itself.
+    """
+    if not source and trained_on is None:
         return "generic", "The file has no chat template; it is spoken to in ChatML, and tools are described in the system text."
-    choice = choose(ChatTemplate(source, bos_token="", eos_token="", control_tokens=(), strftime=lambda form: form))
+    choice = choose(ChatTemplate(source or "", bos_token="", eos_token="", control_tokens=(), strftime=lambda form: form), trained_on=trained_on)
     return choice.format.name, choice.reason
