@@ -45,8 +45,13 @@ def documents() -> SlowDocuments:
 
 
 @pytest.fixture
-def server(tmp_path: Path, documents: SlowDocuments) -> Iterator[LiveServer]:
-    live = LiveServer(tmp_path / "data", engine=ScriptedEngine("scripted", "other"), documents=documents).start()
+def sandbox() -> ScriptedSandbox:
+    return ScriptedSandbox()
+
+
+@pytest.fixture
+def server(tmp_path: Path, documents: SlowDocuments, sandbox: ScriptedSandbox) -> Iterator[LiveServer]:
+    live = LiveServer(tmp_path / "data", engine=ScriptedEngine("scripted", "other"), documents=documents, sandbox=sandbox).start()
     yield live
     documents.may_parse.set()
     live.engine.release()
@@ -223,8 +228,9 @@ def test_a_run_waits_for_its_thread_s_files_and_not_for_its_assistant_s(client: 
     assert finish(client, waiting).status == "completed"
 
 
+@pytest.mark.parametrize("sandbox", [ScriptedSandbox(delay_s=0.02)])
 def test_what_code_printed_is_kept_when_it_is_cancelled(client: openai.OpenAI, server: LiveServer, assistant: Assistant, thread: Thread) -> None:
-    server.sandbox.will_emit([Logs(f"line {number}\n") for number in range(5000)])
+    server.sandbox.will_emit([Logs(f"line {number}\n") for number in range(900)])  # 18 seconds, and a context holds it all
     server.engine.will_say("Let me see.").then_call("code_interpreter", "while True: pass")
     with client.beta.threads.runs.create(thread.id, assistant_id=assistant.id, tools=[CODE], stream=True) as events:
         for event in events:

@@ -103,12 +103,15 @@ async def test_a_folder_that_is_not_there_is_named(tmp_path: Path, engine: Docke
 
 
 @pytest.mark.docker
-async def test_a_full_disk_is_named(engine: DockerEngine) -> None:
+async def test_a_full_disk_is_named(tmp_path: Path, engine: DockerEngine) -> None:
+    repository = f"test-{uuid.uuid4().hex}"
+    await engine.import_image(write_archive(tmp_path / "root.tar", None), repository, "tiny")
     with (
         os.fdopen(os.open("/dev/full", os.O_WRONLY), "wb", buffering=0) as full,
         pytest.raises(SandboxError, match=r"The image could not be written: No space left on device"),
     ):
-        await engine.save_image(image_tag(sandbox_folder()), full)
+        await engine.save_image(f"{repository}:tiny", full)
+    await engine.remove_image(f"{repository}:tiny")
 
 
 @pytest.mark.docker
