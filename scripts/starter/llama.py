@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +57,24 @@ class Adapted(nn.Module):
         return product
 
 
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """How a row of a batch branches."""
+
+    beginning: int
+    """How many tokens all branches begin with."""
+    branches: tuple[tuple[slice, Tensor], ...]
+    """Where each lies, and what its tokens see of the beginning and of itself: (its length, beginning + its length) of bool."""
+
+    @classmethod
+    def of(cls, branches: Tensor) -> _Row:
+        """branches: (length,), see Llama.forward."""
+        beginning, *lengths = torch.bincount(branches).tolist()
+        ends = list(accumulate(lengths, initial=beginning))
+        seen = (torch.ones(length, beginning + length, dtype=torch.bool, device=branches.device).tril(beginning) for length in lengths)
+        return cls(beginning, tuple(zip(map(slice, ends, ends[1:]), seen, strict=True)))
+
+
 class Block(nn.Module):
     def __init__(self, weights: dict[str, Tensor], index: int, num_heads: int, num_kv_heads: int, eps: float, generator: torch.Generator) -> None:
         super().__init__()
@@ -64,19 +84,36 @@ class Block(nn.Module):
         for name in ("attn_norm", "ffn_norm"):
             self.register_buffer(name, weights[f"blk.{index}.{name}.weight"], persistent=False)
 
-    def forward(self, x: Tensor, rotation: tuple[Tensor, Tensor], seen: Tensor | None) -> Tensor:
-        """x: (batch, length, width); seen: (batch, 1, length, length) of bool, or None for all that is before."""
+    def forward(self, x: Tensor, rotation: tuple[Tensor, Tensor], rows: Sequence[_Row] | None) -> Tensor:
+        """x: (batch, length, width); rows: how each branches, or None where none does."""
         batch, length, width = x.shape
         normed = functional.rms_norm(x, (width,), self.attn_norm, self.eps)
         q, k, v = (each(normed).view(batch, length, heads, -1).transpose(1, 2) for each, heads in self._projections())
         q, k = _rotated(q, rotation), _rotated(k, rotation)
-        heard = functional.scaled_dot_product_attention(q, k, v, attn_mask=seen, is_causal=seen is None, enable_gqa=True)
+        heard = _attended(q, k, v) if rows is None else _attended_in_branches(q, k, v, rows)
         x = x + self.attn_output(heard.transpose(1, 2).reshape(batch, length, -1))
         normed = functional.rms_norm(x, (width,), self.ffn_norm, self.eps)
         return x + self.ffn_down(functional.silu(self.ffn_gate(normed)) * self.ffn_up(normed))
 
     def _projections(self) -> tuple[tuple[Any, int], ...]:
         return (self.attn_q, self.num_heads), (self.attn_k, self.num_kv_heads), (self.attn_v, self.num_kv_heads)
+
+
+def _attended(q: Tensor, k: Tensor, v: Tensor, seen: Tensor | None = None) -> Tensor:
+    return functional.scaled_dot_product_attention(q, k, v, attn_mask=seen, is_causal=seen is None, enable_gqa=True)
+
+
+def _attended_in_branches(q: Tensor, k: Tensor, v: Tensor, rows: Sequence[_Row]) -> Tensor:
+    """Branch by branch: one mask for a whole row would hide two thirds of what is computed under it."""
+    heard = []
+    for i, row in enumerate(rows):
+        parts = [_attended(*(each[i : i + 1, :, : row.beginning] for each in (q, k, v)))]
+        for branch, seen in row.branches:
+            keys, values = (torch.cat((each[i : i + 1, :, : row.beginning], each[i : i + 1, :, branch]), dim=2) for each in (k, v))
+            parts.append(_attended(q[i : i + 1, :, branch], keys, values, seen))
+        joined = torch.cat(parts, dim=2)
+        heard.append(functional.pad(joined, (0, 0, 0, q.shape[2] - joined.shape[2])))
+    return torch.cat(heard)
 
 
 def _rotated(x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
@@ -112,11 +149,12 @@ class Llama(nn.Module):
         branches: (batch, length), 0 for what several conversations begin with, 1, 2, … for how each goes on: none sees another, and each follows the beginning.
         """
         x = self.embedding[tokens]
-        positions, seen = (torch.arange(tokens.shape[1], device=tokens.device)[None], None) if branches is None else _places(branches)
+        positions = torch.arange(tokens.shape[1], device=tokens.device)[None] if branches is None else _positions(branches)
+        rows = None if branches is None else [_Row.of(row) for row in branches]
         angles = (positions[..., None] * self.frequencies)[:, None]
         rotation = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
         for block in self.blocks:
-            x = block(x, rotation, seen)
+            x = block(x, rotation, rows)
         x = functional.rms_norm(x[wanted], (x.shape[-1],), self.norm, self.eps)
         return functional.linear(x, self.embedding)
 
@@ -134,12 +172,10 @@ class Llama(nn.Module):
                 each.is_on = True
 
 
-def _places(branches: Tensor) -> tuple[Tensor, Tensor]:
-    """The position of each token in its own conversation, (batch, length), and which others it sees, (batch, 1, length, length)."""
-    length = branches.shape[1]
-    order = torch.arange(length, device=branches.device)
+def _positions(branches: Tensor) -> Tensor:
+    """The position of each token in its own conversation, (batch, length)."""
+    order = torch.arange(branches.shape[1], device=branches.device)
     beginning = (branches == 0).sum(dim=1, keepdim=True)
     is_first = functional.pad(branches[:, 1:] != branches[:, :-1], (1, 0), value=True)
     own = order - torch.where(is_first, order, 0).cummax(dim=1).values
-    seen = (order[None, :] <= order[:, None]) & ((branches[:, None, :] == 0) | (branches[:, None, :] == branches[:, :, None]))
-    return torch.where(branches == 0, own, own + beginning), seen[:, None]
+    return torch.where(branches == 0, own, own + beginning)
