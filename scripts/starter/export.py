@@ -1,4 +1,4 @@
-"""Writes the trained adapter as a GGUF that llama.cpp loads beside the base: `scripts/starter/export --run DIR --out FILE`."""
+"""Writes the trained adapter as a GGUF that llama.cpp loads beside the base: `scripts/starter/export --run DIR --out FILE`. Reads it again, too."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from gguf import GGUFWriter
+from gguf import GGUFReader, GGUFWriter
 
 from offline_assistants.domain.models import CHAT_FORMAT_KEY
-from scripts.starter.llama import ADAPTED, ALPHA
+from scripts.starter.llama import ADAPTED, ALPHA, Llama
 
 
 def main() -> int:
@@ -36,14 +36,28 @@ def write(state: dict[str, torch.Tensor], path: Path, *, num_tokens: int) -> Non
     writer.add_string(CHAT_FORMAT_KEY, "compact")
     writer.add_uint64("offline_assistants.trained_tokens", num_tokens)
     for name, value in state.items():
-        _, index, matrix, part = name.split(".")
-        if matrix not in ADAPTED:
-            raise ValueError(f"{name} is no part of an adapter")
-        writer.add_tensor(f"blk.{index}.{matrix}.weight.lora_{part}", value.float().numpy().astype(np.float16))
+        writer.add_tensor(_name_in_gguf(name), value.float().numpy().astype(np.float16))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+
+
+def read_into(model: Llama, path: Path) -> None:
+    """What `write` wrote, in place of what the model has learned. Raises ValueError when it is another base's adapter."""
+    written = {tensor.name: torch.tensor(tensor.data, dtype=torch.float32) for tensor in GGUFReader(path).tensors}
+    wanted = model.state_dict()
+    shapes = {_name_in_gguf(name): value.shape for name, value in wanted.items()}
+    if {name: value.shape for name, value in written.items()} != shapes:
+        raise ValueError(f"{path} is no adapter for this base and rank")
+    model.load_state_dict({name: written[_name_in_gguf(name)] for name in wanted})
+
+
+def _name_in_gguf(name: str) -> str:
+    _, index, matrix, part = name.split(".")
+    if matrix not in ADAPTED:
+        raise ValueError(f"{name} is no part of an adapter")
+    return f"blk.{index}.{matrix}.weight.lora_{part}"
 
 
 if __name__ == "__main__":

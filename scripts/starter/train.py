@@ -25,6 +25,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
+from scripts.starter import export
 from scripts.starter.base_model import base_model_path
 from scripts.starter.llama import Llama
 from scripts.starter.tokens import Tokens
@@ -55,6 +56,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/starter/train", description="Trains the adapter of the starter model.")
     parser.add_argument("--data", type=Path, default=Path("starter-data"), help="folder with train.jsonl")
     parser.add_argument("--out", type=Path, default=Path("starter-run"), help="folder for checkpoints and the log")
+    parser.add_argument("--start", type=Path, help="an adapter of export.py to begin with, where there is no checkpoint; without it, at nothing learned")
     parser.add_argument("--tokens", type=int, default=3_000_000, help="how many tokens are seen; the learning rate falls over the last quarter of them")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
@@ -63,7 +65,7 @@ def main() -> int:
     arguments.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(arguments.threads)
     batches = batches_of(read_examples(arguments.data / "train.jsonl", arguments.out / "tokens.npz"), arguments.tokens, arguments.seed)
-    training = Training(arguments.out, device=arguments.device, seed=arguments.seed, num_steps=len(batches))
+    training = Training(arguments.out, device=arguments.device, seed=arguments.seed, num_steps=len(batches), start=arguments.start)
     print(f"{len(batches)} batches, from {training.step}; {training.num_parameters:,} parameters are learned", flush=True)
     for batch in batches[training.step :]:
         training.learn(batch)
@@ -143,9 +145,13 @@ def _packed(stretch: Sequence[Example]) -> list[list[Example]]:
 class Training:
     """The adapter, its optimizer, and where both stand."""
 
-    def __init__(self, out: Path, *, device: str, seed: int, num_steps: int) -> None:
+    def __init__(self, out: Path, *, device: str, seed: int, num_steps: int, start: Path | None = None) -> None:
+        """Raises ValueError when `start` is no adapter for the base."""
         self._out, self._device, self._num_steps = out, device, num_steps
-        self.model = Llama(base_model_path(), seed=seed).to(device)
+        self.model = Llama(base_model_path(), seed=seed)
+        if start is not None:
+            export.read_into(self.model, start)
+        self.model.to(device)
         learned = list(self.model.parameters())
         self.num_parameters = sum(each.numel() for each in learned)
         self._optimizer = torch.optim.AdamW(learned, lr=LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from scripts.starter import export
 from scripts.starter.base_model import base_model_path
 from scripts.starter.llama import Adapted, Llama
 from scripts.starter.tokens import Tokens
 from scripts.starter.train import branched, padded
+from tests.tiny_adapter import write_adapter
 
 pytestmark = [pytest.mark.model, pytest.mark.timeout(180)]
 TOOL: dict[str, Any] = {
@@ -90,3 +93,19 @@ def test_texts_with_nothing_in_common_are_all_there(texts: list[tuple[NDArray[np
     assert joined.ids.tolist() == [*first, *other]
     assert joined.is_learned.sum() == learned.sum() + 1
     assert sorted(set(joined.branches.tolist())) == [1, 2]
+
+
+def test_an_exported_adapter_is_read_again_as_it_was_learned(model: Llama, tmp_path: Path) -> None:
+    export.write(model.state_dict(), tmp_path / "adapter.gguf", num_tokens=1)
+    again = Llama(base_model_path(), seed=5)
+
+    export.read_into(again, tmp_path / "adapter.gguf")
+
+    learned, read = model.state_dict(), again.state_dict()
+    assert learned.keys() == read.keys()
+    assert all(torch.allclose(learned[name], read[name], rtol=1e-3, atol=1e-6) for name in learned)
+
+
+def test_an_adapter_of_another_model_is_no_start(model: Llama, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no adapter for this base"):
+        export.read_into(model, write_adapter(tmp_path / "other.gguf"))
