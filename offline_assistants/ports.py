@@ -6,7 +6,7 @@ All that compute are stateless towards the rest and may crash; all that is taken
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, Protocol
 
 from offline_assistants.domain.objects import JsonObjectFormat, JsonSchemaFormat, TextFormat
@@ -238,6 +238,10 @@ class BatchState:
     """All steps together, with all that is done around the computing."""
     compute_s: float
     """Of that, inside of the library that computes."""
+
+    def __add__(self, other: BatchState) -> BatchState:
+        """Of two workers together."""
+        return BatchState(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(self)))
 
 
 @dataclass(frozen=True, slots=True)

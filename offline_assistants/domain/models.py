@@ -11,6 +11,9 @@ from offline_assistants.domain.model_memory import ModelShape
 CHAT_FORMAT_KEY = "offline_assistants.chat_format"
 """Where the header of a model or an adapter says which chat format it was trained on."""
 
+ONLY_WITH_TOOLS_KEY = "offline_assistants.only_with_tools"
+"""Where the header of an adapter says that it is of no use to chats without tools."""
+
 _PRECISION = re.compile(r"[-._](?:bf16|fp?16|fp?32|i?q\d\w*)$")
 _SEPARATORS = re.compile(r"[-._ ]+")
 

@@ -53,6 +53,8 @@ class Lost(Failed):
 
 
 class LlamaEngine:
+    num_workers = 1
+
     def __init__(self, model: ModelFile, options: EngineOptions, *, verify: Callable[[ModelFile], Awaitable[None]]) -> None:
         """`verify` is awaited before each start; it raises ModelNotLoaded when the file is not what it should be."""
         self.model = model
@@ -70,9 +72,9 @@ class LlamaEngine:
         return self._worker.loaded if self._worker is not None and self._worker.is_alive else None
 
     @property
-    def process_id(self) -> int | None:
+    def process_ids(self) -> list[int]:
         """Of the worker, while there is one."""
-        return self._worker.process_id if self._worker else None
+        return [self._worker.process_id] if self._worker else []
 
     async def load(self) -> Loaded:
         """Starts the worker unless it runs; what the model is. Raises ModelNotLoaded."""

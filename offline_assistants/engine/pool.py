@@ -9,11 +9,13 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from types import TracebackType
 from typing import Protocol, Self
 
 from offline_assistants.domain.model_memory import MemoryNeed
 from offline_assistants.domain.models import ModelFile
+from offline_assistants.engine.adapted_engine import AdaptedEngine, engine_for
 from offline_assistants.engine.chat_formats.reasoning import variables_of
 from offline_assistants.engine.fit import need_of
 from offline_assistants.engine.llama_engine import LlamaEngine
@@ -94,7 +96,7 @@ class EnginePool:
     @property
     def process_ids(self) -> list[int]:
         """Of the workers that run."""
-        return [process_id for seat in self._seats.values() if (process_id := seat.engine.process_id) is not None]
+        return [process_id for seat in self._seats.values() for process_id in seat.engine.process_ids]
 
     # ── The port ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -161,7 +163,7 @@ class EnginePool:
     # ── Loading ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     @asynccontextmanager
-    async def _use(self, model: str) -> AsyncGenerator[LlamaEngine]:
+    async def _use(self, model: str) -> AsyncGenerator[LlamaEngine | AdaptedEngine]:
         """The model's engine, loaded, and kept in memory until the block ends."""
         seat = self._seats.get(model) or await self._make(model)
         seat.begin()
@@ -190,7 +192,9 @@ class EnginePool:
                 if all(seat.num_users for seat in self._seats.values()):
                     raise ModelNotLoaded(_no_room(file, need, room, options=self._options, is_budget=self._max_memory_bytes is not None))
                 await self._unload_one()
-            seat = self._seats[model] = _Seat(LlamaEngine(file, self._options, verify=self._verify), need.total if need else 0)
+            make = partial(engine_for, file, self._options, verify=self._verify)
+            engine = await asyncio.get_running_loop().run_in_executor(self._disk, make)
+            seat = self._seats[model] = _Seat(engine, need.total * engine.num_workers if need else 0)
             return seat
 
     def _room(self) -> int | None:
@@ -201,7 +205,7 @@ class EnginePool:
         if free is None:
             return None
         # Of a loaded model the kernel calls the weights free that it reads from their file, and of one that loads it knows nothing yet.
-        return free - sum(mapped_memory(seat.engine.process_id or 0) if seat.engine.loaded else seat.need_bytes for seat in self._seats.values())
+        return free - sum(sum(map(mapped_memory, seat.engine.process_ids)) if seat.engine.loaded else seat.need_bytes for seat in self._seats.values())
 
     def _leave(self, model: str) -> None:
         seat = self._seats.pop(model)
@@ -237,7 +241,7 @@ class EnginePool:
 class _Seat:
     """A place in memory with a model in it."""
 
-    engine: LlamaEngine
+    engine: LlamaEngine | AdaptedEngine
     need_bytes: int
     num_users: int = 0
     used_at: float = 0.0
@@ -262,12 +266,12 @@ class _Seat:
             self.leaving = None
 
     def describe(self, now: float, keep_alive_s: float) -> LoadedModel:
-        process_id = self.engine.process_id
+        process_ids = self.engine.process_ids
         idle_s = None if self.num_users else now - self.used_at
         return LoadedModel(
             self.engine.model.model_id,
-            process_id,
-            memory_bytes=resident_memory(process_id) if process_id else 0,
+            process_ids[0] if process_ids else None,
+            memory_bytes=sum(map(resident_memory, process_ids)),
             num_requests=self.num_users,
             idle_s=idle_s,
             leaves_in_s=None if idle_s is None or keep_alive_s == math.inf else max(0.0, keep_alive_s - idle_s),

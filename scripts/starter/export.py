@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from gguf import GGUFReader, GGUFWriter
 
-from offline_assistants.domain.models import CHAT_FORMAT_KEY
+from offline_assistants.domain.models import CHAT_FORMAT_KEY, ONLY_WITH_TOOLS_KEY
 from scripts.starter.llama import ADAPTED, ALPHA, Llama
 
 
@@ -34,6 +34,7 @@ def write(state: dict[str, torch.Tensor], path: Path, *, num_tokens: int) -> Non
     writer.add_name("offline-assistants starter adapter")
     writer.add_license("apache-2.0")
     writer.add_string(CHAT_FORMAT_KEY, "compact")
+    writer.add_bool(ONLY_WITH_TOOLS_KEY, True)
     writer.add_uint64("offline_assistants.trained_tokens", num_tokens)
     for name, value in state.items():
         writer.add_tensor(_name_in_gguf(name), value.float().numpy().astype(np.float16))

@@ -18,8 +18,9 @@ from offline_assistants.engine.pool import EnginePool
 from offline_assistants.engine.requantizer import requantize
 from offline_assistants.engine.tunings import Tunings
 from offline_assistants.errors import EngineError, ModelNotLoaded
+from offline_assistants.ports import RawPrompt, ToolSpec
 from offline_assistants.settings import Settings
-from tests.contract.test_engines_contract import GREEDY, STARTER, ask, require_starter_model
+from tests.contract.test_engines_contract import GREEDY, STARTER, ask, require_starter_model, user
 from tests.tiny_adapter import write_adapter
 
 SMALL = EngineOptions(max_context_tokens=512)
@@ -152,6 +153,43 @@ async def test_a_copy_that_has_it_is_loaded_alone_and_never_under_another_adapte
     for options in (EngineOptions(max_context_tokens=512, lora_adapters=(other,)), SMALL):
         async with EnginePool(unadapted(catalog, tmp_path), options, tunings=tunings) as pool:
             assert (await pool.load(STARTER)).file_name == starter(catalog).path.name
+
+
+async def test_one_that_is_for_tools_is_of_no_concern_to_a_chat_without_them(tmp_path: Path):
+    require_starter_model()
+    adapter = write_adapter(tmp_path / "tools.gguf", chat_format="compact", is_only_with_tools=True)
+    catalog = catalog_with(adapter, hashlib.sha256(adapter.read_bytes()).hexdigest(), tmp_path)
+    users = EngineOptions(max_context_tokens=512, lora_adapters=(LoraAdapter(STARTER, adapter),))
+    tunings = Tunings(tmp_path / "tuned.json")
+    copy = tunings.copies / f"{STARTER}-Q8_0.gguf"
+    requantize(starter(catalog).path, copy, num_threads=2, adapter=adapter)
+    tool = ToolSpec("look_up", "Looks a word up.", {"type": "object", "properties": {"word": {"type": "string"}}})
+    plain, with_tool = user("Count from one to ten."), user("Count from one to ten.", tools=(tool,))
+
+    async def texts(pool: EnginePool) -> list[str]:
+        return [(await ask(pool, prompt, GREEDY)).text for prompt in (plain, with_tool, RawPrompt("One, two, three,"))]
+
+    async with EnginePool(unadapted(catalog, tmp_path), SMALL) as base:
+        expected = await texts(base)
+        count = await base.measure(STARTER, plain)
+    for files, options in ((catalog, SMALL), (unadapted(catalog, tmp_path), users)):
+        async with EnginePool(files, options) as pool:
+            found = await texts(pool)
+            assert (found[0], found[2]) == (expected[0], expected[2])
+            assert found[1] != expected[1]
+            assert await pool.measure(STARTER, plain) == count != await pool.measure(STARTER, with_tool)
+            assert await pool.count_tokens(STARTER, ["one two"]) == [2]
+            [loaded] = await pool.list_loaded()
+            assert len(pool.process_ids) == 2
+            assert loaded.batch is not None
+            assert loaded.batch.num_sampled_tokens >= 3
+            await pool.unload(STARTER)
+            assert pool.process_ids == []
+    tunings.keep(starter(catalog), Tuned(1, 1, copy))
+    async with EnginePool(catalog, SMALL, tunings=tunings) as pool:
+        found = await texts(pool)
+        assert (found[0], found[2]) == (expected[0], expected[2])
+        assert found[1] != expected[1]
 
 
 @pytest.mark.parametrize("width", [64, 1024])
